@@ -1,0 +1,1 @@
+"""Execution: turns nodes into jobs, bytes and records, and knows nothing of learning."""
