@@ -1,4 +1,4 @@
-"""Print the Python of this checkout's virtual environment, building it first where it is not there: `python3 environment.py REQUIREMENT ...`.
+"""Print the Python of this checkout's virtual environment, built first where it is not there: `environment.py REQUIREMENT ...`.
 
 It lies outside the checkout, in `${XDG_CACHE_HOME:-~/.cache}/stockpot/venv-<digest>`, where the digest is of what it is made from, so that
 checkouts with the same requirements share one and a changed lock gives a new one. One process builds and the others wait. Only the
@@ -35,8 +35,8 @@ def build(place: Path, requirements: list[str]) -> None:
     shutil.rmtree(place, ignore_errors=True)  # what a killed build left
     print(f"making {place}: some minutes, once", file=sys.stderr, flush=True)
     venv.create(place, with_pip=True)
-    command = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(LOCK), *requirements]
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+    pip = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "-r", str(LOCK), *requirements], check=True, stdin=subprocess.DEVNULL, stdout=sys.stderr)
     (place / "complete").touch()
 
 
@@ -53,7 +53,7 @@ def ready(requirements: list[str]) -> Path:
 
 
 if __name__ == "__main__":
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 (it runs under any Python that `make` finds)
         sys.exit(f"stockpot needs Python 3.11 or newer and this is {platform.python_version()}: make PYTHON3=/path/to/python3.11")
     try:
         print(ready(sys.argv[1:]))
