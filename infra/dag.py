@@ -1,0 +1,103 @@
+"""The DAG: a pipeline returns inert nodes; a node is a call that is bound, checked and identified, and not yet made."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from infra.hygiene import check
+from infra.identity import Canon, Json, digest, name_of, parameters, revision_of
+from infra.node import CPU, GPU, Node, Resources, Sweep, children
+from infra.space import Point, Space, draw, grid, place
+
+__all__ = ["CPU", "GPU", "Fingerprints", "Node", "Plan", "Resources", "Space", "call", "children", "draw", "grid", "sweep"]
+
+_groups = itertools.count()
+
+
+def call(fn: Callable[..., Any], *, on: Resources = CPU, at_least: int | None = None, label: str = "", **arguments: Any) -> Node:
+    """A node that will call `fn(**arguments)`; nodes among the arguments, or in lists among them, are computed first.
+
+    A list argument is all-or-nothing unless `at_least=k`: then members that failed are left out while k remain.
+    Raises ValueError for an unknown or a missing argument, in milliseconds and before anything runs.
+    """
+    name_of(fn)
+    revision_of(fn)
+    known = parameters(fn)
+    for name in arguments:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; it takes {', '.join(known)}"
+            raise ValueError(f"{fn.__name__}() has no argument {name!r}{hint}")
+    missing = [name for name, p in known.items() if p.default is p.empty and name not in arguments]
+    if missing:
+        raise ValueError(f"{fn.__name__}() needs {', '.join(missing)}")
+    Canon(node=lambda value: "" if isinstance(value, Node) else None).arguments(fn, arguments)
+    return Node(fn, arguments, on, at_least, label)
+
+
+def sweep(fn: Callable[..., Any], *, over: Sequence[Point], on: Resources = CPU, pack: int = 1, label: str = "", **arguments: Any) -> list[Node]:
+    """One node for each point of `over`, launched together as one Tuner.
+
+    A point maps dotted paths (`update.lr`, `init`) to values, which may be nodes; `pack` points run in one trial, for trials of seconds.
+    """
+    group = Sweep(next(_groups), pack)
+    first = call(fn, on=on, label=label, **place(arguments, over[0])) if over else None
+    if first is None:
+        raise ValueError("a sweep over no points; give at least one")
+    return [Node(fn, place(arguments, point), on, None, f"{label or fn.__name__} {i}", group, point) for i, point in enumerate(over)]
+
+
+class Fingerprints:
+    """The identity of nodes, given what the sources' addresses were pinned to."""
+
+    def __init__(self, pins: Mapping[str, str] | None = None) -> None:
+        self.canon = Canon(pins, lambda value: self.of(value) if isinstance(value, Node) else None)
+        self._known: dict[Node, str] = {}
+
+    def of(self, node: Node) -> str:
+        """sha256 of (function, revision, canonical arguments), 80 bits in hex."""
+        found = self._known.get(node)
+        if found is None:
+            found = self._known[node] = digest([node.function, revision_of(node.fn), self.arguments(node)])
+        return found
+
+    def arguments(self, node: Node) -> dict[str, Json]:
+        return self.canon.arguments(node.fn, node.arguments)
+
+    def key(self, node: Node) -> str:
+        """The node's folder in a store: `{function}-{fingerprint}`."""
+        return f"{node.function}-{self.of(node)}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study wants: named target nodes, and what its report needs to know (`about`, opaque here).
+
+    Raises ValueError where the plan would report on data that it trained or selected on.
+    """
+
+    targets: Mapping[str, Node]
+    about: Any = None
+
+    def __post_init__(self) -> None:
+        check(self.nodes())
+
+    def nodes(self) -> list[Node]:
+        """Every node, dependencies before dependants, in the order of first mention."""
+        seen: dict[Node, None] = {}
+        stack: list[tuple[Node, Iterator[Node]]] = []
+        for target in self.targets.values():
+            stack.append((target, children(list(target.arguments.values()))))
+            while stack:
+                node, rest = stack[-1]
+                following = next((child for child in rest if child not in seen), None)
+                if following is None:
+                    seen.setdefault(node)
+                    stack.pop()
+                else:
+                    stack.append((following, children(list(following.arguments.values()))))
+        return list(seen)

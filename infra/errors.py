@@ -1,0 +1,39 @@
+"""Errors are an interface: each carries the exit code of its class and reads as one line (the thing, the reason, the remedy)."""
+
+from __future__ import annotations
+
+OK, BUG, BAD_INPUT, PARTIAL, INFRASTRUCTURE, INTEGRITY, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+
+
+class StoreError(Exception):
+    """The store cannot be read or written; nothing finished is lost, and the same command continues."""
+
+    exit_code = INFRASTRUCTURE
+
+
+class IntegrityError(Exception):
+    """A store holds what it should not: bytes unlike their digest, or a format that this version does not read."""
+
+    exit_code = INTEGRITY
+
+
+class BackendLost(Exception):
+    """The processes that execute went away; what was recorded stays recorded."""
+
+    exit_code = INFRASTRUCTURE
+
+
+class Stopped(BaseException):
+    """Raised inside a component whose run was told to stop, after its training state was saved."""
+
+
+def exit_code_of(error: BaseException) -> int:
+    """The class of an error: its own `exit_code`, 2 for ValueError, 4 for OSError, 130 for an interrupt, 1 for a bug of ours."""
+    own = getattr(error, "exit_code", None)
+    if isinstance(own, int):
+        return own
+    if isinstance(error, KeyboardInterrupt | Stopped):
+        return INTERRUPTED
+    if isinstance(error, OSError):
+        return INFRASTRUCTURE
+    return BAD_INPUT if isinstance(error, ValueError) else BUG

@@ -1,0 +1,95 @@
+"""Selection hygiene: a plan may not report on examples that it trained or selected on.
+
+Parameters and fields carry marks (`Annotated[..., "trains"]`, "selects", "reports"; "describes" for what takes names only). From a marked argument
+the walk goes upstream: datasets on the way belong to that mark, unless a mark of their own says otherwise. What a dataset draws from is
+`parts()`: ranges of hash(example id) of a root, so that disjointness is arithmetic.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from infra.identity import Canon, is_knob, marks
+from infra.node import Node, children
+
+Part = tuple[str, float, float]  # canonical root, low, high
+Use = tuple[str, Part]  # mark, part
+
+
+def parts(dataset: Any, canon: Canon) -> Iterator[Part]:
+    """The ranges of roots that a dataset draws from."""
+    for root, low, high in dataset.parts():
+        yield json.dumps(canon(root)), float(low), float(high)
+
+
+def datasets(value: Any, mark: str) -> Iterator[tuple[str, Any]]:
+    """(mark, dataset) in an argument, fields of dataclasses included; a field's own mark wins."""
+    if isinstance(value, Node):
+        return
+    if is_knob(value):
+        if callable(getattr(value, "parts", None)):
+            yield mark, value
+            return
+        own = marks(type(value))
+        for field in dataclasses.fields(value):
+            yield from datasets(getattr(value, field.name), own.get(field.name, mark))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from datasets(item, mark)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from datasets(item, mark)
+
+
+class Uses:
+    """For each node of a plan: which data it and its ancestors read unmarked, and which they trained, selected or reported on."""
+
+    def __init__(self, canon: Canon | None = None) -> None:
+        self.canon = canon or Canon()
+        self.plain: dict[Node, set[Part]] = {}
+        self.marked: dict[Node, set[Use]] = {}
+
+    def add(self, node: Node) -> None:
+        """Record a node whose dependencies were added before."""
+        own = marks(node.fn)
+        plain: set[Part] = set()
+        marked: set[Use] = set()
+        for name, value in node.arguments.items():
+            mark = own.get(name, "")
+            found = {(m, part) for m, data in datasets(value, mark) for part in parts(data, self.canon)}
+            for child in children(value):
+                found |= {(mark, part) for part in self.plain[child]}
+                marked |= self.marked[child]
+            plain |= {part for m, part in found if not m}
+            marked |= {(m, part) for m, part in found if m}
+        self.plain[node], self.marked[node] = plain, marked
+
+
+def overlap(a: Part, b: Part) -> bool:
+    return a[0] == b[0] and max(a[1], b[1]) < min(a[2], b[2])
+
+
+def check(nodes: Sequence[Node]) -> None:
+    """Raise ValueError where a node reports on what trained or selected one of its ancestors."""
+    uses = Uses()
+    for node in nodes:
+        uses.add(node)
+        if "reports" in marks(node.fn).values():
+            _refuse(node, uses.marked[node])
+
+
+def _refuse(node: Node, marked: Iterable[Use]) -> None:
+    reported = sorted(part for mark, part in marked if mark == "reports")
+    for mark, used in sorted(marked):
+        if mark not in ("trains", "selects"):
+            continue
+        for part in reported:
+            if overlap(part, used):
+                verb = "trained" if mark == "trains" else "selected"
+                raise ValueError(
+                    f"{node.function} would report on examples that were {verb} on: {part[0]} hashes [{part[1]:g}, {part[2]:g}) "
+                    f"against [{used[1]:g}, {used[2]:g}); give it a split of its own"
+                )

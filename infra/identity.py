@@ -1,0 +1,162 @@
+"""What is computed has an identity: canonical JSON of a function, its revision and the arguments that differ from their defaults.
+
+Canonical means: numbers by annotation (1 is 1.0 where a float is meant), defaults left out, order kept, data by content instead of
+address. What cannot be written down exactly (lambdas, mutable dataclasses, NaN, sets) is refused with the remedy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import inspect
+import json
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Json = Any
+LENGTH = 20  # hex digits of a fingerprint: 80 bits
+
+
+def digest(value: Json) -> str:
+    """sha256 (hex, 80 bits) of the compact JSON of a canonical value."""
+    return hashlib.sha256(json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()).hexdigest()[:LENGTH]
+
+
+@functools.cache
+def annotations(thing: Callable[..., Any] | type) -> Mapping[str, Any]:
+    """Resolved annotations of a function's parameters or a dataclass's fields, `Annotated` kept."""
+    return typing.get_type_hints(thing, include_extras=True)
+
+
+@functools.cache
+def marks(thing: Callable[..., Any] | type) -> Mapping[str, str]:
+    """{parameter or field: mark} for what is annotated `Annotated[..., "mark"]`."""
+    found = ((name, getattr(hint, "__metadata__", ())) for name, hint in annotations(thing).items())
+    return {name: meta[0] for name, meta in found if meta and isinstance(meta[0], str)}
+
+
+@functools.cache
+def parameters(fn: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """The parameters that are identity: all but `run`."""
+    return {name: p for name, p in inspect.signature(fn).parameters.items() if name != "run"}
+
+
+def revision_of(thing: Callable[..., Any] | type) -> int:
+    """The revision that `@revision(n)` gave this very function or class."""
+    found = vars(thing).get("__revision__")
+    if not isinstance(found, int):
+        raise ValueError(f"{thing.__qualname__} has no revision and cannot be part of an identity; decorate it with @revision(1), or pass the fields it holds")
+    return found
+
+
+def name_of(thing: Callable[..., Any] | type) -> str:
+    """`module:qualname`, from which a worker or a record finds it again."""
+    if "<" in thing.__qualname__:
+        raise ValueError(f"{thing.__qualname__} cannot be found again by name; define it at the top of a module")
+    return f"{thing.__module__}:{thing.__qualname__}"
+
+
+@functools.cache
+def wants_float(hint: Any) -> bool:
+    """Whether an annotation means a real number and not an integer."""
+    if typing.get_origin(hint) is typing.Annotated:
+        return wants_float(typing.get_args(hint)[0])
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        options = typing.get_args(hint)
+        return float in options and int not in options
+    return hint is float
+
+
+@functools.cache
+def inner_hint(hint: Any) -> Any:
+    """The annotation of the elements of a list or tuple, or of the values of a mapping."""
+    if typing.get_origin(hint) is typing.Annotated:
+        return inner_hint(typing.get_args(hint)[0])
+    arguments = [a for a in typing.get_args(hint) if a is not Ellipsis and a is not type(None)]
+    return arguments[-1] if arguments else None
+
+
+def is_knob(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
+
+
+@functools.cache
+def _default(cls: type, name: str) -> Any:
+    field = next(f for f in dataclasses.fields(cls) if f.name == name)
+    return field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+
+
+class Canon:
+    """Canonical JSON of values; `pins` maps addresses of sources to the digests of their manifests, `nodes` gives a node's fingerprint."""
+
+    def __init__(self, pins: Mapping[str, str] | None = None, node: Callable[[Any], str | None] = lambda value: None) -> None:
+        self.pins = pins or {}
+        self.node = node
+        self._knobs: dict[int, tuple[Any, Json]] = {}  # the value is kept, so that its id stays its own
+
+    def __call__(self, value: Any, hint: Any = None, where: str = "argument") -> Json:
+        fingerprint = self.node(value)
+        if fingerprint is not None:
+            return {"node": fingerprint}
+        if value is None or isinstance(value, bool | str):
+            return value
+        if isinstance(value, int | float):
+            return self._number(value, hint, where)
+        if isinstance(value, list | tuple):
+            return [self(item, inner_hint(hint), f"{where}[{i}]") for i, item in enumerate(value)]
+        if isinstance(value, Mapping):
+            return {"map": [[self._key(key, where), self(item, inner_hint(hint), f"{where}.{key}")] for key, item in value.items()]}
+        if is_knob(value):
+            return self._knob(value, where)
+        raise ValueError(f"{where}: a {type(value).__name__} cannot be part of an identity; use numbers, strings, lists or frozen dataclasses")
+
+    def _number(self, value: float, hint: Any, where: str) -> Json:
+        if not math.isfinite(value):
+            raise ValueError(f"{where}: {value} cannot be part of an identity; leave it out or give a finite number")
+        return float(value) if wants_float(hint) else value
+
+    def _key(self, key: Any, where: str) -> str:
+        if not isinstance(key, str):
+            raise ValueError(f"{where}: keys of a mapping must be strings, not {key!r}")
+        return key
+
+    def _knob(self, value: Any, where: str) -> Json:
+        known = self._knobs.get(id(value))
+        if known is None:
+            known = self._knobs[id(value)] = (value, self._fields(value, where))
+        return known[1]
+
+    def _fields(self, value: Any, where: str) -> Json:
+        cls = type(value)
+        if not cls.__dataclass_params__.frozen:
+            raise ValueError(f"{where}: {cls.__name__} is mutable; declare it @dataclass(frozen=True)")
+        out: dict[str, Json] = {"is": f"{cls.__name__}@{revision_of(cls)}"}
+        hints, marked = annotations(cls), marks(cls)
+        for field in dataclasses.fields(cls):
+            item, here = getattr(value, field.name), f"{where}.{field.name}"
+            if marked.get(field.name) == "address" and item in self.pins:
+                out["content"] = self.pins[item]
+                continue
+            if marked.get(field.name) == "content" and not item:
+                continue
+            canonical = self(item, hints[field.name], here)
+            default = _default(cls, field.name)
+            if default is dataclasses.MISSING or canonical != self(default, hints[field.name], here):
+                out[field.name] = canonical
+        return out
+
+    def arguments(self, fn: Callable[..., Any], bound: Mapping[str, Any]) -> dict[str, Json]:
+        """The canonical arguments of a call, those equal to their default left out."""
+        out: dict[str, Json] = {}
+        hints = annotations(fn)
+        for name, parameter in parameters(fn).items():
+            if name not in bound:
+                continue
+            canonical = self(bound[name], hints.get(name), name)
+            if parameter.default is inspect.Parameter.empty or canonical != self(parameter.default, hints.get(name), name):
+                out[name] = canonical
+        return out

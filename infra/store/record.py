@@ -1,0 +1,99 @@
+"""Records: the one JSON file that says a node is done, with what, from what and where its payload lies."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from infra.errors import IntegrityError
+from infra.identity import is_knob, name_of
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished node. `result` is {"value": JSON} or {"type": "module:Class", "attempt": name, "files": [{name, size, digest}]}."""
+
+    key: str
+    function: str
+    fingerprint: str
+    revision: int
+    arguments: Mapping[str, Any]
+    inputs: Mapping[str, str]  # key of the input node -> digest of what it gave
+    result: Mapping[str, Any]
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    data: tuple[Any, ...] = ()  # [mark, root, low, high] of all that trained or selected the ancestors
+    members: tuple[int, ...] | None = None  # indices used, where some of a list were missing
+    environment: Mapping[str, str] = field(default_factory=dict)
+    host: str = ""
+    started: float = 0.0
+    seconds: float = 0.0
+    attempts: int = 1
+
+    @property
+    def digest(self) -> str:
+        """One digest of what the node gave: its files' digests, or its value."""
+        from infra.identity import digest
+
+        if "value" in self.result:
+            return digest(self.result["value"])
+        return digest([[file["name"], file["digest"]] for file in self.result["files"]])
+
+    def to_bytes(self) -> bytes:
+        return json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str) -> Record:
+        """Raises IntegrityError for what is not a record, or not one that this version reads."""
+        try:
+            fields = json.loads(data)
+            version = fields.pop("format")
+        except (ValueError, KeyError, AttributeError) as error:
+            raise IntegrityError(f"{where}: not a record ({error}); remove the folder to compute it again") from None
+        if version != FORMAT:
+            raise IntegrityError(f"{where}: written in format {version}, this version reads {FORMAT}; use the stockpot that wrote it, or another --store")
+        fields["data"] = tuple(fields["data"])
+        fields["members"] = None if fields["members"] is None else tuple(fields["members"])
+        try:
+            return cls(**fields)
+        except TypeError as error:
+            raise IntegrityError(f"{where}: not a record ({error}); remove the folder to compute it again") from None
+
+
+def encode(value: Any, where: str = "result") -> Any:
+    """JSON of a result: numbers, strings, lists, mappings and frozen dataclasses of them. Raises ValueError for anything else."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [encode(item, where) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): encode(item, where) for key, item in value.items()}
+    if is_knob(value):
+        return {"is": name_of(type(value)), **{f.name: encode(getattr(value, f.name), where) for f in dataclasses.fields(value)}}
+    raise ValueError(f"{where}: a {type(value).__name__} can be neither recorded nor saved; return JSON values, or an object with save(url, map) and load(url)")
+
+
+def decode(value: Any) -> Any:
+    """The result that `encode` wrote; classes are imported by name, from components only."""
+    if isinstance(value, list):
+        return [decode(item) for item in value]
+    if isinstance(value, dict):
+        fields = {key: decode(item) for key, item in value.items() if key != "is"}
+        return locate(value["is"])(**fields) if "is" in value else fields
+    return value
+
+
+def locate(name: str) -> Any:
+    """The object that `module:qualname` names, in `components`; nothing else is imported from a record."""
+    module, _, qualname = name.partition(":")
+    if module.split(".")[0] not in ("components",):
+        raise IntegrityError(f"a record names {name}, which is not in components; it was not written by stockpot")
+    found: Any = importlib.import_module(module)
+    for part in qualname.split("."):
+        found = getattr(found, part)
+    return found
