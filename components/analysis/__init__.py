@@ -1,0 +1,1 @@
+"""What the numbers say: intervals, paired comparisons, robustness; numbers in, numbers out."""

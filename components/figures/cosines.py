@@ -1,0 +1,42 @@
+"""How alike the ingredients are: cosines between their moves from the common start, as a heat map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from components.figures.style import FAINT, INK, canvas, dress
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def draw_cosines(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """A square of cells. rows: one for each ordered pair: first, second (names), cosine in [-1, 1]."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    names = list(dict.fromkeys(row["first"] for row in rows))
+    place = {name: i for i, name in enumerate(names)}
+    cells = [[float("nan")] * len(names) for _ in names]
+    for row in rows:
+        cells[place[row["first"]]][place[row["second"]]] = float(row["cosine"])
+    side = min(7.0, max(3.6, 0.55 * len(names) + 1.2))
+    figure, ax = canvas(side + 0.9, side)
+    dress(ax)
+    ax.grid(False)
+    lowest = min((float(row["cosine"]) for row in rows), default=0.0)
+    colours = LinearSegmentedColormap.from_list("cosine", ["#b35806", "#f6f1e7", "#0072b2"] if lowest < 0 else ["#f3f6f9", "#4aa8dc", "#004f7d"])
+    low = -1.0 if lowest < 0 else 0.0
+    image = ax.imshow(cells, cmap=colours, vmin=low, vmax=1, aspect="equal")
+    if len(names) <= 16:
+        for i, line in enumerate(cells):
+            for j, value in enumerate(line):
+                dark = value > 0.62 or value < -0.75
+                ax.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color="white" if dark else "#1e2732")
+    ax.set_xticks(range(len(names)), names, fontsize=8.5, color=FAINT, rotation=90 if len(names) > 6 else 0)
+    ax.set_yticks(range(len(names)), names, fontsize=8.5, color=FAINT)
+    bar = figure.colorbar(image, ax=ax, shrink=0.8, aspect=30, pad=0.02)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.ax.tick_params(length=0, labelsize=8.5, labelcolor=FAINT)
+    bar.set_label("cosine", fontsize=9.5, color=INK)
+    return figure

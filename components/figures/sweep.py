@@ -1,0 +1,82 @@
+"""The sweep as parallel coordinates: a line for each trial through its knobs to its held-out accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import log10
+from typing import TYPE_CHECKING, Any
+
+from components.figures.style import FAINT, GREY, INK, canvas, dress
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def draw_sweep(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """One axis for each knob that varies, logarithmic where its values span more than a decade, and one for the outcome.
+
+    rows: trial, value (a share, or None where the trial did not finish), and one column for each knob; a knob may be a number, text or None.
+    """
+    from matplotlib.colors import LinearSegmentedColormap, Normalize
+
+    knobs = [key for key in dict.fromkeys(k for row in rows for k in row) if key not in ("trial", "value")]
+    knobs = [knob for knob in knobs if len({str(row.get(knob)) for row in rows}) > 1]
+    figure, ax = canvas(max(7.6, 1.5 * (len(knobs) + 1)), 4.2)
+    dress(ax)
+    ax.grid(False)
+    ax.set_axis_off()
+    scores = [100 * row["value"] for row in rows if row["value"] is not None]
+    low, high = (min(scores), max(scores)) if scores else (0.0, 1.0)
+    colours = LinearSegmentedColormap.from_list("score", ["#c9a227", "#7fb069", "#007f73", "#0b3c6f"])
+    shade = Normalize(low, high if high > low else low + 1)
+    columns = [_axis(ax, x, knob, [row.get(knob) for row in rows]) for x, knob in enumerate(knobs)]
+    columns.append(_axis(ax, len(knobs), "held-out (%)", [None if row["value"] is None else 100 * row["value"] for row in rows], log=False))
+    order = sorted(range(len(rows)), key=lambda i: -1.0 if rows[i]["value"] is None else rows[i]["value"])
+    for i in order:
+        value = rows[i]["value"]
+        places = [column[i] for column in columns]
+        x, y = _smooth([(k, p) for k, p in enumerate(places) if p is not None])
+        colour = GREY if value is None else colours(shade(100 * value))
+        style = (0, (3, 2)) if value is None else "solid"
+        ax.plot(x, y, color=colour, linewidth=2.2 if value is not None else 1.4, alpha=0.9, linestyle=style, solid_capstyle="round", zorder=3)
+        if places[-1] is not None:
+            ax.annotate(f"trial {rows[i]['trial']}", (len(knobs), places[-1]), (40, 0), textcoords="offset points", va="center", fontsize=8, color=colour)
+    ax.set_xlim(-0.35, len(knobs) + 0.75)
+    ax.set_ylim(-0.12, 1.16)
+    return figure
+
+
+def _axis(ax: Axes, x: int, name: str, values: Sequence[Any], log: bool = True) -> list[float | None]:
+    """Draw one vertical axis with its ticks, and return the height of each value on it."""
+    numbers = [float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    present = [v for v in values if v is not None]
+    if len(numbers) == len(present) and numbers:
+        curved = log and min(numbers) > 0 and max(numbers) / min(numbers) > 10
+        ends = (log10(min(numbers)), log10(max(numbers))) if curved else (min(numbers), max(numbers))
+        span = ends[1] - ends[0] or 1.0
+        heights = [None if v is None else ((log10(float(v)) if curved else float(v)) - ends[0]) / span for v in values]
+        marks = [(f, 10 ** (ends[0] + f * span) if curved else ends[0] + f * span) for f in (0, 0.25, 0.5, 0.75, 1)]
+        ticks = [(f, f"{v:.2g}" if abs(v) < 10 or curved else f"{v:.1f}") for f, v in marks]
+        name = f"{name}  (log)" if curved else name
+    else:
+        words = list(dict.fromkeys(str(v) for v in values))
+        heights = [words.index(str(v)) / max(1, len(words) - 1) for v in values]
+        ticks = [(i / max(1, len(words) - 1), word) for i, word in enumerate(words)]
+    ax.plot([x, x], [0, 1], color=FAINT, linewidth=1, zorder=2)
+    for height, text in ticks:
+        ax.plot([x - 0.02, x], [height, height], color=FAINT, linewidth=1, zorder=2)
+        ax.annotate(text, (x, height), (-6, 0), textcoords="offset points", ha="right", va="center", fontsize=8, color=FAINT, zorder=4)
+    ax.text(x, 1.08, name, ha="center", va="bottom", fontsize=9.5, color=INK)
+    return heights
+
+
+def _smooth(points: Sequence[tuple[int, float]]) -> tuple[list[float], list[float]]:
+    """The points joined by flat-ended curves, which the eye follows through an axis better than corners."""
+    xs, ys = [float(points[0][0])], [points[0][1]]
+    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+        for step in range(1, 25):
+            t = step / 24
+            xs.append(x0 + (x1 - x0) * t)
+            ys.append(y0 + (y1 - y0) * t * t * (3 - 2 * t))
+    return xs, ys
