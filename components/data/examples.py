@@ -1,0 +1,163 @@
+"""Opened examples: ids, labels and captions in memory or memory-mapped, pixels by index."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.types import Examples
+
+Image = NDArray[np.uint8]
+
+
+class Pixels(Protocol):
+    """Images by index, uint8 [H, W, 3]; an array [N, H, W, 3] is one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+@dataclass(eq=False)
+class Rows(Examples):
+    """Examples whose columns are arrays; `notes` says what was read with a policy (replaced text, ignored files)."""
+
+    ids: NDArray[np.str_]
+    labels: NDArray[np.int64]
+    pixels: Pixels
+    digest: str
+    classes: tuple[str, ...] = ()
+    groups: NDArray[np.int64] | None = None
+    captions: Sequence[Sequence[str]] | None = None
+    skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def images(self, indices: Iterable[int]) -> list[Image]:
+        return [self.pixels[int(index)] for index in indices]
+
+    def take(self, indices: NDArray[np.int64], how: str) -> Rows:
+        """The examples at `indices`, in that order; `how` names the choice and makes the new digest."""
+        return replace(
+            self,
+            ids=self.ids[indices],
+            labels=self.labels[indices],
+            pixels=Taken(self.pixels, indices),
+            groups=None if self.groups is None else self.groups[indices],
+            captions=None if self.captions is None else Chosen(self.captions, indices),
+            digest=combined(self.digest, how),
+        )
+
+
+def rows(examples: Examples) -> Rows:
+    """Any opened dataset as `Rows`."""
+    return examples if isinstance(examples, Rows) else Rows(
+        examples.ids, examples.labels, Fetched(examples), examples.digest, examples.classes, examples.groups, examples.captions,
+        examples.skipped,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Fetched:
+    """The pixels of examples that are not `Rows`."""
+
+    examples: Examples
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> Image:
+        return self.examples.images([index])[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """Pixels at chosen indices."""
+
+    pixels: Pixels
+    indices: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Image:
+        return self.pixels[int(self.indices[index])]  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, eq=False)
+class Changed:
+    """Pixels passed through `change(image, id)` when they are asked for."""
+
+    pixels: Pixels
+    ids: NDArray[np.str_]
+    change: Callable[[Image, str], Image]
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: int) -> Image:
+        return self.change(self.pixels[index], str(self.ids[index]))
+
+
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """Several pixels, one after another."""
+
+    parts: tuple[Pixels, ...]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def __getitem__(self, index: int) -> Image:
+        for part in self.parts:
+            if index < len(part):
+                return part[index]  # type: ignore[no-any-return]
+            index -= len(part)
+        raise IndexError(index)
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen(Sequence[Sequence[str]]):
+    """Captions at chosen indices."""
+
+    captions: Sequence[Sequence[str]]
+    indices: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.captions[int(self.indices[index])]
+
+
+def combined(*parts: Any) -> str:
+    """A content identity from others: sha256 of the canonical JSON of the parts, hex."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def check_labels(labels: NDArray[np.int64], classes: Sequence[str], where: str) -> None:
+    """Refuse labels that no classifier can be trained on (none, one class, negative, out of range, with gaps): ValueError with counts."""
+    if len(labels) == 0:
+        raise ValueError(f"{where}: no images; give a source that has some")
+    counts = Counter(labels.tolist())
+    have = ", ".join(f"{label}: {count}" for label, count in sorted(counts.items())[:10])
+    if min(counts) < 0:
+        raise ValueError(f"{where}: labels are negative (lowest {min(counts)}; counts {have}); number the classes from 0")
+    size = len(classes) or max(counts) + 1
+    if max(counts) >= size:
+        raise ValueError(f"{where}: labels are out of range (highest {max(counts)} of {size} classes; counts {have}); name every class")
+    if size < 2:
+        raise ValueError(f"{where}: one class (counts {have}); a classifier needs at least 2")
+    if len(counts) < size:
+        first = next(label for label in range(size) if label not in counts)
+        named = f"{first} ({classes[first]})" if classes else first
+        raise ValueError(f"{where}: {size - len(counts)} of {size} classes have no images, first {named} (counts {have}); leave no gaps")
