@@ -115,7 +115,7 @@ def test_random_boxes_have_the_area_and_shape_asked_for(size: tuple[int, int]) -
         assert (boxes == [43, 0, 13, 10]).all()
 
 
-@pytest.mark.parametrize(("index", "magnitude"), [(i, m) for i in range(14) for m in (-30, -9, 0, 9, 17, 30) if m >= 0 or i in range(1, 10)])
+@pytest.mark.parametrize(("index", "magnitude"), [(i, m) for i in range(14) for m in (-30, -9, 0, 9, 30) if m >= 0 or 0 < i < 10])
 def test_every_operation_is_torchvisions(index: int, magnitude: int) -> None:
     from torchvision.transforms import InterpolationMode, RandAugment
     from torchvision.transforms.autoaugment import _apply_op
@@ -134,7 +134,7 @@ def test_every_operation_is_torchvisions(index: int, magnitude: int) -> None:
 
 def test_all_operations_are_drawn() -> None:
     drawn = randaugment.draw(np.arange(400, dtype=np.uint64), 2, 9, (32, 32))
-    image = Image.fromarray(noise(32, 32) // 2 + 30)
+    image = Image.fromarray((30 + 0.8 * noise(32, 32)).astype(np.uint8))
     results = {changes[0](image).tobytes() for changes in drawn}
     assert len(results) == 14 + 9  # nine have two signs
 
