@@ -1,0 +1,136 @@
+"""A run's journal: what happened, one JSON line an event, appended by each process to a file of its own and never read to decide anything.
+
+    {run folder}/journal/{writer}.jsonl
+
+Every event has `kind` and `at` (seconds since the epoch, set by `write`). `fingerprint` names a node. The kinds and their fields:
+
+    run       run, study, preset, command, params         once, by the driver, first
+    node      fingerprint, function, label, state, params, uri, digest, is_checkpoint, duration, reason
+              state is running, done, failed or hit; only what is known need be given and later events of a node add to earlier ones;
+              is_checkpoint: the node makes a checkpoint (a trial, a merge), known from its annotation before it ran
+    metric    fingerprint, step, values                   values by name, while it trains
+    score     fingerprint, split, metric, value, n        of the evaluated model; label where that is no checkpoint (an ensemble)
+    champion  fingerprint, uri, digest, name              the winner, by the name it is registered under
+    artifact  path                                        of a file or folder, relative to the run's folder or absolute
+    end       status                                      finished, failed or killed; last, by the driver
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import math
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SECRETS = (
+    (re.compile(r"(\w://)[^/\s@]+@"), r"\1***@"),  # user:password@host
+    (re.compile(r"(?i)([?&;][\w.-]*(?:token|secret|passw|signature|credential|key)[\w.-]*=)[^&\s\"']+"), r"\1***"),  # signed and keyed URLs
+    (re.compile(r"(?i)\b(bearer|basic) [\w.~+/=-]{8,}"), r"\1 ***"),
+)
+
+
+def redact(text: str, secrets: Sequence[str] = ()) -> str:
+    """The text without the user-info and the keys of its URLs, and without the literal `secrets`."""
+    for secret in secrets:
+        text = text.replace(secret, "***") if secret else text
+    for pattern, replacement in SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def _plain(value: Any, secrets: Sequence[str]) -> Any:
+    """The value as JSON: redacted, and with what JSON has no number for (nan, inf) as a string."""
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if isinstance(value, Mapping):
+        return {redact(str(key), secrets): _plain(item, secrets) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, secrets) for item in value]
+    return redact(str(value), secrets)
+
+
+class Journal:
+    """The journal of one process: `write` appends a line that a crash can tear but not mix, and never raises for a full or broken disk.
+
+    `writer` is the name of this process among those of its run; `lost` counts the events that the disk did not take.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], writer: str, secrets: Sequence[str] = ()) -> None:
+        if not re.fullmatch(r"[\w.-]+", writer):
+            raise ValueError(f"writer {writer!r}: only letters, digits, `.`, `_` and `-` name a writer")
+        self.path = Path(folder) / "journal" / f"{writer}.jsonl"
+        self.lost = 0
+        self._secrets = tuple(secrets)
+        self._file: int | None = None
+        self._torn = False
+        self._lock = threading.Lock()
+
+    def write(self, kind: str, **fields: Any) -> None:
+        """Append one event."""
+        event = {"kind": kind, "at": time.time(), **_plain(fields, self._secrets)}
+        line = json.dumps(event, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+        with self._lock:
+            try:
+                if self._file is None:
+                    self.path.parent.mkdir(parents=True, exist_ok=True)
+                    self._file = os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o644)
+                    self._torn = os.fstat(self._file).st_size > 0  # perhaps: whoever wrote it may have died in the middle of a line
+                line = b"\n" + line if self._torn else line
+                self._torn = os.write(self._file, line) != len(line)
+                self.lost += self._torn
+            except OSError:
+                self._torn = True
+                self.lost += 1
+
+    def close(self) -> None:
+        """Let go of the file; a later `write` opens it again."""
+        with self._lock:
+            if self._file is not None:
+                os.close(self._file)
+                self._file = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """An event, who wrote it and the byte after it in that writer's file. `event` is {} where the line is torn."""
+
+    writer: str
+    end: int
+    event: Mapping[str, Any]
+
+    @property
+    def at(self) -> float:
+        return float(self.event.get("at", 0))
+
+
+def _lines(path: Path, start: int) -> Iterator[Line]:
+    with open(path, "rb") as file:
+        file.seek(start)
+        for raw in file:
+            if not raw.endswith(b"\n"):
+                return  # still being written, or torn by a crash
+            start += len(raw)
+            try:
+                event = json.loads(raw) if raw.strip() else {}
+            except ValueError:
+                event = {}
+            yield Line(path.stem, start, event if isinstance(event, dict) and "kind" in event else {})
+
+
+def read(folder: str | os.PathLike[str], since: Mapping[str, int] | None = None) -> list[Line]:
+    """The complete lines after the bytes `since` (by writer), merged by time and each writer's in its own order."""
+    since = since or {}
+    paths = sorted((Path(folder) / "journal").glob("*.jsonl"))
+    return list(heapq.merge(*(_lines(path, since.get(path.stem, 0)) for path in paths), key=lambda line: line.at))
+
+
+def events(folder: str | os.PathLike[str]) -> list[Mapping[str, Any]]:
+    """All events of a run in order of time."""
+    return [line.event for line in read(folder) if line.event]

@@ -1,0 +1,236 @@
+"""The process that replays journals into MLflow, beside the driver and never in its way.
+
+    python -m infra.tracking.mirror FOLDER --tracking URI      sends what has not been sent of one run, once
+
+`Mirror` starts it for a run that is going on. It then reads what to do from its standard input, so that no secret of a URI is in a list of
+processes, follows the journal until that input is closed, and sends what earlier runs of the store could not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import random
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from infra.tracking.journal import Line, read, redact
+from infra.tracking.sent import Sent
+
+EXPERIMENT = "stockpot"
+POLL = 0.5  # seconds between looks at the journal
+LONGEST = 60.0  # seconds between tries while MLflow does not answer
+LINES = 1000  # events between two notes of how much was sent
+REWINDS = 3
+
+
+def local(store: str | os.PathLike[str]) -> str:
+    """The tracking URI of a store on this disk: `mlflow ui --backend-store-uri` opens it."""
+    return f"sqlite:///{Path(store).absolute()}/mlflow.db"
+
+
+class Mirror:
+    """The driver's side: the mirror of the run in `folder` as a child process. It costs this process no import and no waiting."""
+
+    def __init__(self, folder: str | os.PathLike[str], tracking: str, *, experiment: str = EXPERIMENT, patience: float = 20.0) -> None:
+        self._sent = Sent.of(folder, tracking)
+        self._patience = patience
+        self._sent.save()  # from now on this run is owed to this server
+        order = json.dumps({"tracking": tracking, "experiment": experiment, "patience": patience})
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "infra.tracking.mirror", str(folder)],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the driver
+        )
+        assert self._process.stdin
+        with contextlib.suppress(BrokenPipeError):  # it died at once: `finish` says what is owed
+            self._process.stdin.write(order.encode() + b"\n")
+            self._process.stdin.flush()
+
+    def finish(self) -> str:
+        """Wait for what is not sent, `patience` seconds at most. "" when all of it is there, else one line (exit code 3)."""
+        assert self._process.stdin
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(self._patience)
+        except subprocess.TimeoutExpired:
+            self._process.kill()  # at any point: whatever was sent is found again
+            self._process.wait()
+        return owed(self._sent.path.parents[1], self._sent.tracking)
+
+
+def owed(folder: str | os.PathLike[str], tracking: str) -> str:
+    """"" where MLflow has all events of a run, else one line: how many it has not, why, and what sends them."""
+    sent = Sent.of(folder, tracking)
+    if sent.unsent:
+        reason = sent.problem or "it was too slow"
+        return f"MLflow at {sent.tracking} has not got {sent.unsent} events ({reason}): the next run sends them, the results are complete"
+    if sent.refused:
+        return f"MLflow at {sent.tracking} refused {sent.refused} events ({sent.problem}): the results are complete"
+    return ""
+
+
+def replay(store: str | os.PathLike[str], tracking: str, *, experiment: str = EXPERIMENT, everything: bool = False) -> list[str]:
+    """Send what the server has not got of the runs that were to go there (of all runs: `everything`), and stop where it does not work.
+
+    Returns a line for each run that is still owed.
+    """
+    folders = _folders(Path(store) / "runs", tracking, everything)
+    _catch_up(folders, tracking, experiment)
+    return [line for folder in folders if (line := owed(folder, tracking))]
+
+
+def _folders(runs: Path, tracking: str, everything: bool = False) -> list[Path]:
+    folders = [path.parent for path in sorted(runs.glob("*/journal"))]
+    return [folder for folder in folders if everything or Sent.of(folder, tracking).known]
+
+
+def _catch_up(folders: Sequence[Path], tracking: str, experiment: str) -> None:
+    for folder in folders:
+        if not _Follower(folder, tracking, experiment).follow(lambda seconds: True, patience=0):
+            return
+
+
+class _Follower:
+    """One run's journal on its way to one server."""
+
+    def __init__(self, folder: Path, tracking: str, experiment: str) -> None:
+        self.folder, self.tracking, self.experiment = folder, tracking, experiment
+        self.sent = Sent.of(folder, tracking)
+        self.rewinds = 0
+
+    def follow(self, closed: Callable[[float], bool], patience: float) -> bool:
+        """Send until `closed(seconds)`, which waits that long, then what is left; where it fails, for `patience` seconds more."""
+        with self.sent.held() as mine:
+            if not mine or (self.sent.ended and not self.sent.unsent):
+                return True
+            self._open()
+            delay, deadline = POLL, math.inf
+            while True:
+                state = self._step()
+                if state == "sent":
+                    delay = POLL
+                    continue
+                if deadline < math.inf and (state == "idle" or time.monotonic() >= deadline):
+                    return state == "idle" and self._conclude()
+                delay = POLL if state == "idle" else min(2 * delay, LONGEST if deadline == math.inf else 2.0)
+                if deadline < math.inf:
+                    time.sleep(delay)
+                elif closed(delay * random.uniform(0.7, 1.3)):
+                    deadline = time.monotonic() + patience
+
+    def _open(self) -> None:
+        """Import mlflow, and recall what was sent before."""
+        from infra.tracking.replica import Replica, configure
+
+        configure()
+        artifacts = ""
+        if self.tracking.startswith("sqlite:///"):
+            artifacts = Path(self.tracking.removeprefix("sqlite:///")).parent.joinpath("mlflow").absolute().as_uri()
+        self.replica = Replica(self.tracking, folder=self.folder, experiment=self.experiment, artifacts=artifacts)
+        for line in read(self.folder):
+            if line.event and line.end <= self.sent.cursor.get(line.writer, 0):
+                self.replica.observe(line.event)
+
+    def _step(self) -> str:
+        """Send some lines: "sent", or "idle" where there are none, or "failed"."""
+        from infra.tracking.replica import FAULTS, refuses
+
+        lines = read(self.folder, self.sent.cursor)[:LINES]
+        try:
+            self._send(lines)
+        except FAULTS as error:
+            if not refuses(error):
+                return self._failed(error)
+            if self.rewinds < REWINDS:  # somebody deleted a run perhaps: everything is looked up anew, and what is missing made again
+                self.rewinds += 1
+                self.replica.forget()
+                self.sent.cursor.clear()
+                return "sent"
+            return self._one_by_one(lines)
+        return "sent" if lines else "idle"
+
+    def _one_by_one(self, lines: list[Line]) -> str:
+        """Send each line alone and leave out those that are refused: one bad event does not hold up the others."""
+        from infra.tracking.replica import FAULTS, refuses
+
+        for line in lines:
+            try:
+                self._send([line])
+            except FAULTS as error:
+                if not refuses(error):
+                    return self._failed(error)
+                self.replica.forget()
+                self.sent.refused += 1
+                self._advance([line], problem=_reason(error))
+        return "sent"
+
+    def _send(self, lines: list[Line]) -> None:
+        for line in lines:
+            if line.event:
+                self.replica.observe(line.event)
+                self.replica.send(line.event)
+        self.replica.flush()
+        if lines or self.sent.problem:
+            self.sent.ended = self.sent.ended or any(line.event.get("kind") == "end" for line in lines)
+            self._advance(lines, problem=self.sent.problem if self.sent.refused else "")
+
+    def _advance(self, lines: list[Line], problem: str) -> None:
+        self.sent.cursor.update({line.writer: line.end for line in lines})
+        self.sent.problem = problem
+        self.sent.save()
+
+    def _failed(self, error: Exception) -> str:
+        self.sent.problem = _reason(error)
+        self.sent.save()
+        return "failed"
+
+    def _conclude(self) -> bool:
+        """A journal without an end is that of a driver that was killed."""
+        from infra.tracking.replica import FAULTS
+
+        if not self.sent.ended:
+            try:
+                self.replica.send({"kind": "end", "at": max((line.at for line in read(self.folder)), default=0.0), "status": "killed"})
+            except FAULTS as error:
+                self._failed(error)
+                return False
+            self.sent.ended = True
+            self.sent.save()
+        return True
+
+
+def _reason(error: Exception) -> str:
+    """The error in one line without secrets."""
+    return redact(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0 when MLflow has everything, 3 when not."""
+    parser = argparse.ArgumentParser(prog="python -m infra.tracking.mirror", description="Send a run's journal to MLflow.")
+    parser.add_argument("folder", type=Path, help="the run's folder, which holds journal/")
+    parser.add_argument("--tracking", help="an MLflow tracking URI; without it, an order is read from the standard input")
+    given = parser.parse_args(arguments)
+    os.nice(10)  # training comes first
+    if given.tracking:
+        _Follower(given.folder, given.tracking, EXPERIMENT).follow(lambda seconds: True, patience=20)
+        line = owed(given.folder, given.tracking)
+        print(line or f"MLflow at {redact(given.tracking)} has all events", file=sys.stderr)
+        return 3 if line else 0
+    order = json.loads(sys.stdin.readline())
+    earlier = [folder for folder in _folders(given.folder.parent, order["tracking"]) if folder.name != given.folder.name]
+    _catch_up(earlier, order["tracking"], order["experiment"])
+    follower = _Follower(given.folder, order["tracking"], order["experiment"])
+    return 0 if follower.follow(lambda seconds: bool(select.select([sys.stdin], [], [], seconds)[0]), order["patience"]) else 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,351 @@
+"""The mirror on a real MLflow (sqlite): everything is there, once, true, and nothing that goes wrong costs an event."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.tracking import mirror
+from infra.tracking.journal import Journal, read
+from infra.tracking.sent import Sent
+
+WAIT = 120  # seconds for a child process on a busy machine; nothing is measured
+
+
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with its tables: making one takes seconds."""
+    from mlflow import MlflowClient
+
+    from infra.tracking.replica import configure
+
+    configure()
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def store(tmp_path: Path, empty: Path) -> Path:
+    shutil.copy(empty, tmp_path / "mlflow.db")
+    return tmp_path
+
+
+def node(journal: Journal, fingerprint: str, state: str, **fields: Any) -> None:
+    journal.write("node", fingerprint=fingerprint, function="train", label=f"trial {fingerprint[-1]}", state=state, is_checkpoint=True, **fields)
+
+
+def study(store: Path, run: str = "run-1", trials: int = 3, steps: int = 4) -> Path:
+    """The journal of a whole run: a driver and a writer for each trial."""
+    folder = store / "runs" / run
+    journal = Journal(folder, "driver")
+    journal.write("run", run=run, study="soup", preset="smoke", command="stockpot run soup smoke", params={"trials": trials, "task": {"name": "x"}})
+    journal.write("node", fingerprint="base", function="pretrained", label="base", state="hit", uri="store/base", digest="0" * 64, is_checkpoint=True)
+    for trial in range(trials):
+        fingerprint = f"trial-{trial}"
+        node(journal, fingerprint, "running", params={"update.lr": 0.1 / (trial + 1)})
+        worker = Journal(folder, f"worker-{trial}")
+        for step in range(steps):
+            worker.write("metric", fingerprint=fingerprint, step=step, values={"loss": 1 / (step + 1)})
+        node(journal, fingerprint, "done", uri=f"store/train-{fingerprint}", digest=str(trial) * 64, duration=1.5)
+        journal.write("score", fingerprint=fingerprint, split="test", metric="top1", value=0.9 + trial / 100, n=360)
+    journal.write("node", fingerprint="vote", function="ensemble", label="ensemble", state="done", is_checkpoint=False)
+    journal.write("score", fingerprint="vote", split="test", metric="top1", value=0.95, n=360)
+    journal.write("champion", fingerprint="trial-2", uri="store/train-trial-2", digest="2" * 64, name="digits")
+    (folder / "page.html").write_text("<h1>soup</h1>")
+    journal.write("artifact", path="page.html")
+    journal.write("artifact", path="not/there.png")
+    journal.write("end", status="finished")
+    return folder
+
+
+def held(tracking: str) -> dict[str, Any]:
+    """What an MLflow server holds, without the ids that it made up."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=tracking)
+    experiments = [e.experiment_id for e in client.search_experiments() if e.name == mirror.EXPERIMENT]
+    runs = client.search_runs(experiments) if experiments else []
+    names = {run.info.run_id: run.info.run_name for run in runs}
+    models = client.search_logged_models(experiments) if experiments else []
+    return {
+        "runs": sorted(
+            (
+                run.info.run_name,
+                run.info.status,
+                names.get(run.data.tags.get("mlflow.parentRunId", "")),
+                sorted(run.data.params.items()),
+                sorted((k, v) for k, v in run.data.tags.items() if k.startswith("stockpot.")),
+                sorted((k, [(m.step, m.value, m.timestamp) for m in client.get_metric_history(run.info.run_id, k)]) for k in run.data.metrics),
+                sorted(file.path for file in client.list_artifacts(run.info.run_id)),
+            )
+            for run in runs
+        ),
+        "models": sorted(
+            (model.name, str(model.status), names[model.source_run_id], sorted(model.tags.items()), [(m.key, m.value) for m in model.metrics or []])
+            for model in models
+        ),
+        "versions": sorted(
+            (version.name, version.version, sorted(version.tags.items()), sorted(client.get_registered_model(version.name).aliases.items()))
+            for version in client.search_model_versions()
+        ),
+    }
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, empty: Path) -> tuple[Path, dict[str, Any]]:
+    """A journal and what MLflow holds of it when nothing goes wrong."""
+    store = tmp_path_factory.mktemp("undisturbed")
+    shutil.copy(empty, store / "mlflow.db")
+    folder = study(store)
+    assert mirror.replay(store, mirror.local(store), everything=True) == []
+    return folder, held(mirror.local(store))
+
+
+@pytest.fixture
+def copied(store: Path, undisturbed: tuple[Path, dict[str, Any]]) -> Path:
+    """The same journal in a store of its own, of which MLflow has nothing yet."""
+    shutil.copytree(undisturbed[0], store / "runs" / "run-1", ignore=shutil.ignore_patterns("mirror"))
+    return store / "runs" / "run-1"
+
+
+def test_a_run_is_all_there(undisturbed: tuple[Path, dict[str, Any]]) -> None:
+    there = undisturbed[1]
+    runs = {run[0]: run for run in there["runs"]}
+    assert sorted(runs) == ["soup smoke", "trial 0", "trial 1", "trial 2"]
+    assert {run[1] for run in there["runs"]} == {"FINISHED"}
+    assert {run[2] for name, run in runs.items() if name != "soup smoke"} == {"soup smoke"}
+    assert ("task.name", "x") in runs["soup smoke"][3] and runs["soup smoke"][6] == ["page.html"]
+    assert [key for key, _ in runs["soup smoke"][5]] == ["ensemble/test/top1"]
+    trial = runs["trial 2"]
+    assert ("stockpot.digest", "2" * 64) in trial[4] and ("stockpot.uri", "store/train-trial-2") in trial[4]
+    assert [(key, [point[:2] for point in points]) for key, points in trial[5]] == [
+        ("loss", [(0, 1.0), (1, 0.5), (2, 1 / 3), (3, 0.25)]),
+        ("test/top1", [(0, 0.92)]),
+    ]
+    assert [(model[0], model[4]) for model in there["models"]] == [(f"trial {i}", [("test/top1", 0.9 + i / 100)]) for i in range(3)]
+    assert [(name, dict(tags)["stockpot.digest"], aliases) for name, _, tags, aliases in there["versions"]] == [
+        ("digits", "2" * 64, [("champion", "1")])
+    ]
+
+
+def test_sending_everything_again_changes_nothing(undisturbed: tuple[Path, dict[str, Any]], copied: Path) -> None:
+    tracking = mirror.local(copied.parents[1])
+    for _ in range(3):
+        assert mirror.replay(copied.parents[1], tracking, everything=True) == []
+        shutil.rmtree(copied / "mirror")  # all knowledge of what was sent
+    assert held(tracking) == undisturbed[1]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_mirror_that_dies_anywhere_changes_nothing(undisturbed: tuple[Path, dict[str, Any]], copied: Path, seed: int) -> None:
+    """The real process is killed after a number of its calls, by a limit on its life that differs from try to try."""
+    store, tracking = copied.parents[1], mirror.local(copied.parents[1])
+    for number in range(4):
+        child = subprocess.Popen([sys.executable, "-m", "infra.tracking.mirror", str(copied), "--tracking", tracking], stderr=subprocess.DEVNULL)
+        try:
+            child.wait(2.6 + 0.35 * number + 0.1 * seed)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+    assert mirror.replay(store, tracking, everything=True) == []
+    assert held(tracking) == undisturbed[1]
+
+
+def test_a_run_of_hits_leaves_nothing(store: Path) -> None:
+    journal = Journal(store / "runs" / "again", "driver")
+    journal.write("run", run="again", study="soup")
+    journal.write("node", fingerprint="a", function="train", state="hit", uri="store/a", digest="a" * 64, is_checkpoint=True)
+    journal.write("score", fingerprint="a", split="test", metric="top1", value=0.5, n=2)
+    journal.write("end", status="finished")
+    assert mirror.replay(store, mirror.local(store), everything=True) == []
+    assert held(mirror.local(store)) == {"runs": [], "models": [], "versions": []}
+
+
+def test_a_trial_that_goes_on_in_a_second_run_is_one_child(store: Path) -> None:
+    first, second = Journal(store / "runs" / "1", "driver"), Journal(store / "runs" / "2", "driver")
+    first.write("run", run="1", study="soup")
+    node(first, "t0", "running")
+    for step in (0, 10, 20):
+        first.write("metric", fingerprint="t0", step=step, values={"loss": 1.0 / (step + 1)})
+    mirror.replay(store, mirror.local(store), everything=True)  # the driver was killed: there is no end
+    states = {run[0]: run[1] for run in held(mirror.local(store))["runs"]}
+    assert states == {"soup": "KILLED", "trial 0": "KILLED"}
+    second.write("run", run="2", study="soup")
+    node(second, "t0", "running")
+    for step in (10, 20, 30):  # resumed from step 10
+        second.write("metric", fingerprint="t0", step=step, values={"loss": 1.0 / (step + 1)})
+    node(second, "t0", "done", uri="store/t0", digest="a" * 64)
+    second.write("end", status="finished")
+    for name in "21":  # what is older, and sent later, does not undo it
+        shutil.rmtree(store / "runs" / name / "mirror", ignore_errors=True)
+        assert mirror.replay(store, mirror.local(store), everything=True) == []
+    trials = [run for run in held(mirror.local(store))["runs"] if run[0] == "trial 0"]
+    assert [(run[1], [[point[0] for point in points] for _, points in run[5]]) for run in trials] == [("FINISHED", [[0, 10, 20, 30]])]
+
+
+def test_failures_are_told_truthfully_and_nan_is_never_sent(store: Path) -> None:
+    journal = Journal(store / "runs" / "1", "driver")
+    journal.write("run", run="1", study="soup")
+    node(journal, "t0", "running")
+    journal.write("metric", fingerprint="t0", step=1, values={"loss": 2.0})
+    journal.write("metric", fingerprint="t0", step=2, values={"loss": float("nan")})
+    journal.write("score", fingerprint="t0", split="test", metric="top1", value=float("inf"), n=3)
+    node(journal, "t0", "failed", reason="Diverged: loss is nan at step 2, see http://u:hunter2@host/")
+    node(journal, "t1", "running")
+    journal.write("end", status="failed")
+    assert mirror.replay(store, mirror.local(store), everything=True) == []
+    runs = {run[0]: run for run in held(mirror.local(store))["runs"]}
+    assert {name: run[1] for name, run in runs.items()} == {"soup": "FAILED", "trial 0": "FAILED", "trial 1": "KILLED"}
+    assert [(key, [point[:2] for point in points]) for key, points in runs["trial 0"][5]] == [("diverged", [(2, 1.0)]), ("loss", [(1, 2.0)])]
+    assert "hunter2" not in (store / "mlflow.db").read_bytes().decode("latin-1")
+
+
+def test_an_event_that_is_refused_does_not_hold_up_the_others(store: Path) -> None:
+    journal = Journal(store / "runs" / "1", "driver")
+    journal.write("run", run="1", study="soup", params={"odd\u00e9 key!": "x" * 9000, "../up": 1})
+    node(journal, "t0", "running")
+    journal.write("metric", fingerprint="t0", step=2**70, values={"loss": 1.0})  # MLflow's steps are int64
+    journal.write("metric", fingerprint="t0", step=5, values={"loss \u00e9//x": 1.0})
+    node(journal, "t0", "done", uri="store/t0")
+    journal.write("end", status="finished")
+    lines = mirror.replay(store, mirror.local(store), everything=True)
+    assert len(lines) == 1 and "refused 1 events" in lines[0] and "complete" in lines[0]
+    runs = {run[0]: run for run in held(mirror.local(store))["runs"]}
+    assert {name: run[1] for name, run in runs.items()} == {"soup": "FINISHED", "trial 0": "FINISHED"}
+    assert [key for key, _ in runs["trial 0"][5]] == ["loss __x"] or [key for key, _ in runs["trial 0"][5]] == ["loss \u00e9_x"]
+
+
+def test_a_run_that_is_deleted_meanwhile_is_made_again(undisturbed: tuple[Path, dict[str, Any]], copied: Path) -> None:
+    from mlflow import MlflowClient
+
+    store, tracking = copied.parents[1], mirror.local(copied.parents[1])
+    whole = (copied / "journal" / "driver.jsonl").read_bytes()
+    (copied / "journal" / "driver.jsonl").write_bytes(b"".join(whole.splitlines(keepends=True)[:4]))
+    mirror.replay(store, tracking, everything=True)
+    client = MlflowClient(tracking_uri=tracking)
+    for run in client.search_runs([e.experiment_id for e in client.search_experiments() if e.name == mirror.EXPERIMENT]):
+        client.delete_run(run.info.run_id)
+    (copied / "journal" / "driver.jsonl").write_bytes(whole)
+    assert mirror.replay(store, tracking, everything=True) == []
+    assert [run[:2] for run in held(tracking)["runs"]] == [run[:2] for run in undisturbed[1]["runs"]]
+
+
+def test_a_deleted_experiment_is_its_owners_decision(copied: Path) -> None:
+    from mlflow import MlflowClient
+
+    store, tracking = copied.parents[1], mirror.local(copied.parents[1])
+    client = MlflowClient(tracking_uri=tracking)
+    experiment = client.create_experiment(mirror.EXPERIMENT)
+    client.delete_experiment(experiment)
+    (line,) = mirror.replay(store, tracking, everything=True)
+    assert "mlflow experiments restore" in line and "\n" not in line
+    client.restore_experiment(experiment)
+    assert mirror.replay(store, tracking) == []
+
+
+def test_a_locked_database_is_waited_for(undisturbed: tuple[Path, dict[str, Any]], copied: Path) -> None:
+    store, tracking = copied.parents[1], mirror.local(copied.parents[1])
+    lock = sqlite3.connect(store / "mlflow.db")
+    lock.execute("BEGIN EXCLUSIVE")
+    (line,) = mirror.replay(store, tracking, everything=True)
+    assert "locked" in line and "the next run sends them" in line
+    lock.rollback()
+    lock.close()
+    assert mirror.replay(store, tracking) == []
+    assert held(tracking) == undisturbed[1]
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """A server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://me:hunter2@127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def nobody() -> str:
+    """An address where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"http://me:hunter2@127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("fault", ["silent", "nobody"])
+def test_the_driver_waits_a_bounded_time_and_says_one_line(copied: Path, fault: str, request: pytest.FixtureRequest) -> None:
+    tracking = request.getfixturevalue(fault)
+    child = mirror.Mirror(copied, tracking, patience=6)
+    line = child.finish()
+    assert line.startswith("MLflow at http://***@127.0.0.1") and "has not got" in line and "\n" not in line
+    assert "hunter2" not in line + "".join(path.read_text() for path in (copied / "mirror").glob("*"))
+    owed = Sent.of(copied, tracking)
+    assert owed.known and owed.unsent == len([line for line in read(copied) if line.event])
+
+
+def test_what_one_run_could_not_send_the_next_one_sends(undisturbed: tuple[Path, dict[str, Any]], copied: Path) -> None:
+    store, tracking = copied.parents[1], mirror.local(copied.parents[1])
+    Sent.of(copied, tracking).save()  # it was to go there
+    later = store / "runs" / "run-2"
+    journal = Journal(later, "driver")
+    journal.write("run", run="run-2", study="soup")
+    node(journal, "trial-9", "running")
+    child = mirror.Mirror(later, tracking, patience=WAIT)
+    node(journal, "trial-9", "done", uri="store/9", digest="9" * 64)
+    journal.write("end", status="finished")
+    assert child.finish() == ""
+    assert mirror.owed(copied, tracking) == ""
+    there = held(tracking)["runs"]
+    assert [run for run in undisturbed[1]["runs"] if run not in there] == [] and len(there) == len(undisturbed[1]["runs"]) + 2
+
+
+def test_a_driver_that_is_killed_leaves_a_true_picture(store: Path) -> None:
+    """SIGKILL of the driver: its mirror finishes what is there and marks the run and its trial as killed."""
+    folder = store / "runs" / "1"
+    script = f"""
+import os, signal
+from infra.tracking.journal import Journal
+from infra.tracking.mirror import Mirror, local
+journal = Journal({str(folder)!r}, "driver")
+journal.write("run", run="1", study="soup")
+journal.write("node", fingerprint="t0", function="train", label="trial 0", state="running", is_checkpoint=True)
+mirror = Mirror({str(folder)!r}, local({str(store)!r}), patience={WAIT})
+print(mirror._process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    driver = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert driver.returncode == -signal.SIGKILL
+    with Path(f"/proc/{driver.stdout.strip()}/status").open() as status:
+        assert status.read()
+    tracking = mirror.local(store)
+    _gone(int(driver.stdout))
+    assert {run[0]: run[1] for run in held(tracking)["runs"]} == {"soup": "KILLED", "trial 0": "KILLED"}
+    assert Sent.of(folder, tracking).ended
+
+
+def _gone(pid: int) -> None:
+    """Wait for a process that is not our child."""
+    import time
+
+    for _ in range(WAIT * 10):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        if " Z " in Path(f"/proc/{pid}/stat").read_text():
+            return
+        time.sleep(0.1)
+    pytest.fail(f"process {pid} goes on")
+
+
+def test_the_drivers_side_imports_nothing_heavy() -> None:
+    script = "import sys, infra.tracking.mirror; print([m for m in ('mlflow', 'requests', 'sqlalchemy', 'numpy') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True).stdout.strip() == "[]"
