@@ -56,14 +56,19 @@ class Store:
         """URL of the folder that holds the payload of a record."""
         return self.place.at(f"{record.key}/attempts/{record.result['attempt']}")
 
-    def load(self, key: str) -> Any:
-        """The result of a finished node; a payload is opened at its URL, and its type is imported only now."""
+    def finished(self, key: str) -> Record:
+        """The record of a node that must be there. Raises StoreError where it is not."""
         record = self.record(key)
         if record is None:
             raise StoreError(f"{self.place.at(key)}: has no record; it is not finished")
-        return self.open(record)
+        return record
+
+    def load(self, key: str) -> Any:
+        """The result of a finished node."""
+        return self.open(self.finished(key))
 
     def open(self, record: Record) -> Any:
+        """What a record stands for; a payload is opened at its URL, and its type is imported only now."""
         if "value" in record.result:
             return decode(record.result["value"])
         return locate(record.result["type"]).load(self.payload(record))

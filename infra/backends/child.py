@@ -1,0 +1,85 @@
+"""A child process that executes jobs and reports events over a pipe; when the driver dies the pipe ends, and so does the child.
+
+Driver to child: ("job", Job), ("sweep", [Job], pack), ("stop",). Child to driver: ("ready", facts), ("outcome", Outcome), ("note", text).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+from infra.errors import BackendLost
+from infra.job import Job
+from infra.worker import source_root
+
+Event = tuple[str, Any]
+
+
+class Child:
+    """The driver's handle: `serve(pipe, options)` runs in a process of its own session, so that Ctrl-C reaches the driver alone."""
+
+    def __init__(self, serve: Callable[[Connection, dict[str, Any]], None], options: dict[str, Any]) -> None:
+        self.serve, self.options = serve, options
+        self.events: queue.Queue[Event] = queue.Queue()
+        self.process: Any = None
+
+    def start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, other = context.Pipe()
+        paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        if source_root() not in paths:
+            os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [source_root(), *paths]))
+        self.process = context.Process(target=_main, args=(self.serve, other, self.options), name="stockpot-backend")
+        self.process.start()
+        other.close()
+        threading.Thread(target=self._read, args=(self.pipe,), name="backend-events", daemon=True).start()
+
+    def _read(self, pipe: Connection) -> None:
+        try:
+            while True:
+                self.events.put(pipe.recv())
+        except (EOFError, OSError):
+            self.events.put(("lost", None))
+
+    def submit(self, job: Job) -> None:
+        self._send(("job", job))
+
+    def submit_sweep(self, jobs: Sequence[Job], pack: int) -> None:
+        self._send(("sweep", list(jobs), pack))
+
+    def _send(self, message: tuple[Any, ...]) -> None:
+        try:
+            self.pipe.send(message)
+        except OSError as error:
+            raise BackendLost(f"the process that executes jobs went away ({error}); what was finished is recorded, run the same command to go on") from None
+
+    def stop(self, patience: float = 10.0) -> None:
+        """End the child: ask, wait, then kill. Its own children end with it."""
+        if self.process is None:
+            return
+        with contextlib.suppress(OSError):
+            self.pipe.send(("stop",))
+        self.process.join(patience)
+        if self.process.is_alive():
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.join()
+        self.pipe.close()
+
+
+def _main(serve: Callable[[Connection, dict[str, Any]], None], pipe: Connection, options: dict[str, Any]) -> None:
+    os.setsid()
+    if log := options.get("log"):
+        os.makedirs(os.path.dirname(log), exist_ok=True)
+        file = os.open(log, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o644)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads under contention cost ten times
+    serve(pipe, options)

@@ -1,0 +1,142 @@
+"""The process that talks to Ray: it turns jobs into tasks and sweeps into Tuners, and sends back how each ended."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+from infra.backends.cluster.sweep import run_sweep
+from infra.job import Job, Outcome
+from infra.node import Resources
+from infra.worker import execute, source_root
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",  # a dead head is noticed in seconds, not in a minute
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+WAIT = 0.02  # seconds between two looks at the pipe and the tasks
+
+
+def needs(on: Resources, have: Mapping[str, float]) -> dict[str, float]:
+    """Ray's resources for a node: an inexact accelerator falls back to CPUs where there is none."""
+    if on.gpus and not have.get("GPU") and not on.exact:
+        return {"num_cpus": on.cpus, "num_gpus": 0}
+    return {"num_cpus": on.cpus, "num_gpus": on.gpus}
+
+
+def spread(options: Mapping[str, float]) -> Callable[[Callable[..., Any], Sequence[Mapping[str, Any]]], list[Any]]:
+    """`run.map` on Ray: one task an item, with the node's resources."""
+    import ray
+
+    def map(fn: Callable[..., Any], items: Sequence[Mapping[str, Any]]) -> list[Any]:
+        remote = ray.remote(**options)(fn)
+        found: list[Any] = ray.get([remote.remote(**item) for item in items])
+        return found
+
+    return map
+
+
+def task(job: Job, options: Mapping[str, float]) -> Outcome:
+    if getattr(job.fn, "__maps__", False):
+        return execute(job, spread(options))
+    return execute(job)
+
+
+class Head:
+    """One connection to Ray, for the life of the driver."""
+
+    def __init__(self, pipe: Connection, options: Mapping[str, Any]) -> None:
+        self.pipe, self.options = pipe, options
+        self.running: dict[Any, Job] = {}
+        self._lock = threading.Lock()
+
+    def send(self, kind: str, value: Any) -> None:
+        with self._lock:
+            self.pipe.send((kind, value))
+
+    def start(self) -> None:
+        os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
+        import ray
+
+        local = self.options["address"] == "local"
+        if local:  # workers inherit this process's environment; a runtime_env would cost each of them a start of its own
+            sizes = {"num_cpus": self.options["cpus"], "object_store_memory": 256 << 20, "include_dashboard": False}
+        else:
+            sizes = {"runtime_env": {"env_vars": {"OMP_WAIT_POLICY": "passive", "PYTHONPATH": os.environ.get("PYTHONPATH", source_root())}}}
+        ray.init(address=self.options["address"], namespace="stockpot", log_to_driver=False, logging_level="ERROR", **sizes)
+        self.have = ray.cluster_resources()
+        self.remote = ray.remote(max_retries=0)(task)
+        self.send("ready", {"cpus": self.have.get("CPU", 0), "gpus": self.have.get("GPU", 0), "address": self.options["address"]})
+
+    def serve(self) -> None:
+        """Until the driver says stop or is gone."""
+        import ray
+
+        self.start()
+        try:
+            while self._receive(0 if self.running else WAIT):
+                self._collect()
+        except (EOFError, OSError):
+            pass
+        finally:
+            ray.shutdown()
+
+    def _receive(self, timeout: float) -> bool:
+        while self.pipe.poll(timeout):
+            message = self.pipe.recv()
+            if message[0] == "stop":
+                return False
+            if message[0] == "job":
+                self._submit(message[1])
+            else:
+                self._sweep(message[1], message[2])
+            timeout = 0
+        return True
+
+    def _submit(self, job: Job) -> None:
+        if refusal := self._refuses(job):
+            self.send("outcome", refusal)
+            return
+        options = needs(job.on, self.have)
+        own = {"num_cpus": 0, "num_gpus": 0} if getattr(job.fn, "__maps__", False) else options
+        self.running[self.remote.options(name=job.key, **own).remote(job, options)] = job
+
+    def _refuses(self, job: Job) -> Outcome | None:
+        for name, wanted in (("CPU", job.on.cpus), ("GPU", job.on.gpus if job.on.exact else 0)):
+            if wanted > self.have.get(name, 0) and self.options["address"] == "local":
+                error = f"{job.title} needs {wanted:g} {name}, this machine has {self.have.get(name, 0):g}; ask for less or give --ray ADDRESS"
+                return Outcome(job.key, "failed", error, "Resources", 2)
+        return None
+
+    def _sweep(self, jobs: Sequence[Job], pack: int) -> None:
+        refused = [(job, self._refuses(job)) for job in jobs]
+        for _, refusal in refused:
+            if refusal:
+                self.send("outcome", refusal)
+        fit = [job for job, refusal in refused if not refusal]
+        if fit:
+            folder = tempfile.mkdtemp(prefix="stockpot-tune-")
+            arguments = (fit, pack, needs(fit[0].on, self.have), folder, lambda outcome: self.send("outcome", outcome))
+            threading.Thread(target=run_sweep, args=arguments, name="tuner", daemon=True).start()
+
+    def _collect(self) -> None:
+        import ray
+        from ray.exceptions import RayError
+
+        if not self.running:
+            return
+        done, _ = ray.wait(list(self.running), timeout=WAIT)
+        for reference in done:
+            job = self.running.pop(reference)
+            try:
+                self.send("outcome", ray.get(reference))
+            except RayError as error:
+                self.send("outcome", Outcome(job.key, "lost", f"{type(error).__name__}: its worker process went away"))

@@ -1,0 +1,60 @@
+"""Jobs: what the driver hands to a place of execution, and the outcome that comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from infra.node import Resources
+from infra.space import Point
+
+
+@dataclass(frozen=True)
+class Ref:
+    """Stands for the result of a finished node among the arguments of a job."""
+
+    key: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """What all jobs of a run share: the store, the run's folder for journals, the node's cache and how often states are kept."""
+
+    store: str
+    folder: str  # of this run, in the store: journals and the stop flag
+    cache: str
+    cache_limit: int = 8 << 30
+    checkpoint_every: float = 60.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """A node ready to run: dependencies are `Ref`s, sources are pinned, everything that the record will say is here."""
+
+    key: str
+    fingerprint: str
+    fn: Callable[..., Any]
+    arguments: Mapping[str, Any]
+    canonical: Mapping[str, Any]
+    on: Resources
+    place: Place
+    title: str = ""
+    point: Point = field(default_factory=dict)
+    data: tuple[Any, ...] = ()
+    members: tuple[int, ...] | None = None
+    attempt: int = 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended: `state` is done, failed, stopped or lost (its process went away)."""
+
+    key: str
+    state: str
+    error: str = ""
+    kind: str = ""
+    code: int = 0
+    retry: bool = False
+    traceback: str = ""
+    seconds: float = 0.0

@@ -1,0 +1,57 @@
+"""Toy components of plain numbers, importable by worker processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from components.types import Diverged, revision
+
+
+@revision(1)
+def number(value: float) -> float:
+    return value
+
+
+@revision(1)
+def add(terms: list[float]) -> float:
+    return sum(terms)
+
+
+@revision(1)
+def count(to: int, scale: float = 1.0, pause: float = 0.0, *, run: Any) -> list[float]:
+    """Counts with a resumable state; the values of the steps before a resume come from the state."""
+    values: list[float] = []
+    folder = run.restore()
+    if folder:
+        values = [float(line) for line in Path(folder, "values").read_text().split()]
+    for step in range(len(values), to):
+        values.append(step * scale)
+        time.sleep(pause)
+        run.log(step, value=values[-1])
+        run.checkpoint(step + 1, lambda f: Path(f, "values").write_text("\n".join(map(str, values))) and None)
+    return values
+
+
+@revision(1)
+def unlucky(index: int, bad: int, kind: str = "diverged") -> float:
+    """Fails for the index `bad`, in the way that `kind` names."""
+    if index == bad:
+        if kind == "diverged":
+            raise Diverged(f"trial {index}: loss is nan at step 3; lower the learning rate")
+        if kind == "value":
+            raise ValueError("a bad argument; give another")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return float(index)
+
+
+@revision(1)
+def dies_once(marker: str, value: float) -> float:
+    """Kills its process the first time, and gives the value the second."""
+    if not os.path.exists(marker):
+        Path(marker).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return value
