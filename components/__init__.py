@@ -1,0 +1,1 @@
+"""Learning: functions of typed values; nothing here knows where or how it is executed."""

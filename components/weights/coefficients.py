@@ -1,0 +1,87 @@
+"""Exact coefficients: a float means its shortest decimal, and a coefficient may depend on the key."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from fractions import Fraction
+from numbers import Rational, Real
+from typing import Any
+
+Patterns = tuple[tuple[str, Fraction], ...]  # ordered; the first match wins, no match is 0
+
+
+def exact(number: Any) -> Fraction:
+    """0.1 is 1/10. ValueError for what is not a finite real number."""
+    if isinstance(number, bool) or not isinstance(number, Real):
+        raise ValueError(f"a coefficient is a number or an ordered table of (key pattern, number), not {number!r}")
+    if isinstance(number, Rational):
+        return Fraction(int(number.numerator), int(number.denominator))
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"a coefficient must be finite, not {value}")
+    return Fraction(repr(value))
+
+
+def first(patterns: Patterns, key: str) -> Fraction:
+    """The coefficient of the first glob pattern that matches."""
+    return next((number for pattern, number in patterns if fnmatchcase(key, pattern)), Fraction(0))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A coefficient as a function of the key: a sum of products of a number and pattern lists, folded without looking at a key."""
+
+    terms: tuple[tuple[tuple[Patterns, ...], Fraction], ...] = (((), Fraction(1)),)
+
+    def __add__(self, other: Rule) -> Rule:
+        total = dict(self.terms)
+        for factors, number in other.terms:
+            total[factors] = total.get(factors, Fraction(0)) + number
+        return Rule(tuple(sorted((factors, number) for factors, number in total.items() if number)))
+
+    def __mul__(self, other: Rule) -> Rule:
+        total = Rule(())
+        for left, a in self.terms:
+            for right, b in other.terms:
+                total += Rule(((tuple(sorted(left + right)), a * b),))
+        return total
+
+    def at(self, key: str) -> Fraction:
+        """The exact coefficient of a key."""
+        return sum((number * math.prod((first(p, key) for p in factors), start=Fraction(1)) for factors, number in self.terms), Fraction(0))
+
+    def to_json(self) -> Any:
+        """`"p/q"`, or a list of {times, of: [[[pattern, "p/q"], ...], ...]}."""
+        if not any(factors for factors, _ in self.terms):
+            return str(self.at(""))
+        return [
+            {"times": str(number), "of": [[[pattern, str(value)] for pattern, value in patterns] for patterns in factors]}
+            for factors, number in self.terms
+        ]
+
+    @classmethod
+    def from_json(cls, value: Any) -> Rule:
+        """What `to_json` wrote."""
+        if isinstance(value, str):
+            return cls((((), Fraction(value)),)) if Fraction(value) else cls(())
+        total = cls(())
+        for term in value:
+            factors = tuple(tuple((pattern, Fraction(number)) for pattern, number in patterns) for patterns in term["of"])
+            total += cls(((factors, Fraction(term["times"])),))
+        return total
+
+
+ONE = Rule()
+
+
+def rule(weight: Any) -> Rule:
+    """The rule of a number, a mapping or a list of (pattern, number)."""
+    if isinstance(weight, Mapping):
+        weight = list(weight.items())
+    if isinstance(weight, Sequence) and not isinstance(weight, str):
+        return Rule((((tuple((str(pattern), exact(number)) for pattern, number in weight),), Fraction(1)),))
+    number = exact(weight)
+    return Rule((((), number),)) if number else Rule(())

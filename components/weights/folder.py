@@ -1,0 +1,121 @@
+"""A checkpoint on disk: a folder that `open_clip.create_model("local-dir:...")` opens as it is.
+
+    open_clip_config.json         model_cfg, preprocess_cfg, and our facts under the top-level key `stockpot`, which open_clip ignores
+    open_clip_model.safetensors   the model (kind timm: config.json and model.safetensors)
+    head.safetensors              head.weight [K, D] and head.bias [K], where there is a classifier
+    objective.safetensors         objective.*, what an objective keeps
+    bpe.txt.gz ...                side files that travel
+    card.md                       where it comes from and how to load it
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from components.types import DataError, File
+from components.weights import files
+from components.weights.agreement import HEAD, MODEL, OBJECTIVE
+from components.weights.assembly import Assembly
+from components.weights.card import card
+from components.weights.engine import stream
+from components.weights.layout import render
+from components.weights.parts import Part, Stored
+
+FORMAT = 1
+CONFIGS = {"open_clip": "open_clip_config.json", "timm": "config.json"}
+MODELS = {"open_clip": "open_clip_model.safetensors", "timm": "model.safetensors"}
+SIDE = {HEAD: "head.safetensors", OBJECTIVE: "objective.safetensors"}
+EXTRAS = ("bpe.txt.gz", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "vocab.txt", "merges.txt")
+PICKLES = ("open_clip_pytorch_model.bin", "pytorch_model.bin", "open_clip_model.pt", "model.pt")
+
+
+@dataclass
+class Folder:
+    """What the configuration of a stored checkpoint says; no tensor has been looked at."""
+
+    spec: dict[str, Any]
+    parts: dict[str, Part]
+    side: list[str]
+
+
+def read(url: str) -> Folder:
+    """Open a folder by its configuration. ValueError: no checkpoint, or one of another format; DataError: a damaged one."""
+    kind, config = _config(url)
+    ours = config.pop("stockpot", {})
+    if not isinstance(ours, dict):
+        raise DataError(f"{files.join(url, CONFIGS[kind])} has a stockpot entry that is not a table; write it again")
+    version = ours.pop("format", FORMAT)
+    if version != FORMAT:
+        raise ValueError(f"{url} has checkpoint format {version}, this stockpot reads {FORMAT}: use the stockpot that wrote it")
+    records = _records(url, ours.pop("files", []))
+    if kind == "timm":
+        spec = {"kind": kind, "model_cfg": config, "preprocess_cfg": ours.pop("preprocess_cfg", {}), **ours}
+    else:
+        spec = {"kind": kind, "model_cfg": config.get("model_cfg") or {}, "preprocess_cfg": config.get("preprocess_cfg") or {}, **ours}
+    names = {MODEL: MODELS[kind], **SIDE}
+    exists: Mapping[str, File | None] = records or {name: None for name in (*names.values(), *EXTRAS) if files.size(files.join(url, name)) is not None}
+    present = {role: name for role, name in names.items() if name in exists}
+    if MODEL not in present:
+        found = [name for name in PICKLES if files.size(files.join(url, name)) is not None]
+        remedy = f"{found[0]} is a pickle, which is never read: convert it to safetensors" if found else "fetch or save it again"
+        raise ValueError(f"no weights at {url}: {names[MODEL]} is missing; {remedy}")
+    parts: dict[str, Part] = {}
+    for role, name in present.items():
+        address = files.join(url, name)
+        parts[role] = Stored(address, address, records.get(name))
+    return Folder(spec, parts, [name for name in exists if name not in names.values()])
+
+
+def _config(url: str) -> tuple[str, dict[str, Any]]:
+    for kind, name in CONFIGS.items():
+        config = files.document(files.join(url, name))
+        if config is not None:
+            return kind, config
+    told = " nor ".join(CONFIGS.values())
+    raise ValueError(f"no checkpoint at {url}: it has neither {told}; give a folder that open_clip or stockpot saved")
+
+
+def write(url: str, assembly: Assembly) -> list[File]:
+    """Write the folder: tensors first, the configuration that names their digests last."""
+    spec, plans = assembly.spec, {role: plan for role, plan in assembly.plans.items() if plan.layout}
+    kind = spec.get("kind") or "open_clip"
+    names = {MODEL: MODELS[kind], **SIDE}
+    if MODEL not in plans:
+        raise ValueError(f"nothing to save at {url}: a checkpoint needs the model's own weights, not only {', '.join(plans) or 'nothing'}")
+    written = [files.write(url, names[role], chain([render(plan.layout)], stream(plan))) for role, plan in plans.items()]
+    written += [files.write(url, name, [content]) for name, content in sorted(assembly.extras.items())]
+    ours = {key: value for key, value in spec.items() if key not in ("kind", "model_cfg", "preprocess_cfg")}
+    ours |= {"format": FORMAT, "files": [[file.name, file.size, file.digest] for file in written]}
+    written.append(files.write(url, "card.md", [card(spec, kind, [file.name for file in written]).encode()]))
+    architecture, preprocess = spec.get("model_cfg") or {}, spec.get("preprocess_cfg") or {}
+    if kind == "open_clip":
+        config = {"model_cfg": architecture, "preprocess_cfg": preprocess, "stockpot": ours}
+    else:
+        config = {**architecture, "stockpot": {**ours, "preprocess_cfg": preprocess}}
+    text = json.dumps(config, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    written.append(files.write(url, CONFIGS[kind], [text.encode()]))
+    return written
+
+
+def _records(url: str, listed: Any) -> dict[str, File]:
+    try:
+        records = {str(name): File(str(name), int(size), str(digest)) for name, size, digest in listed}
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{url} lists its files in a way that is not ours ({error}); write it again") from error
+    for name in records:
+        if "/" in name or "\\" in name or name in ("", ".", ".."):
+            raise DataError(f"{url} lists the file {name!r}, which is not a plain name; write it again")
+    return records
+
+
+def split(tensors: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Tensors by the file in which they belong."""
+    roles: dict[str, dict[str, Any]] = {}
+    for key, value in tensors.items():
+        role = HEAD if key.startswith("head.") else OBJECTIVE if key.startswith("objective.") else MODEL
+        roles.setdefault(role, {})[key] = value
+    return {role: roles[role] for role in (MODEL, HEAD, OBJECTIVE) if role in roles}

@@ -1,0 +1,172 @@
+"""One file of tensors, stored or in memory: a layout, range reads of the bytes behind it, and the digest that tells it from others."""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+from functools import cached_property, lru_cache
+from typing import Any, Protocol
+
+from components.types import DataError, File
+from components.weights import files
+from components.weights.layout import LONGEST, Entry, Layout, arrange, encode, parse, raw_bytes, render
+
+SAMPLE = 1 << 20
+
+
+class Part(Protocol):
+    """What the engine reads from."""
+
+    label: str
+    recorded: bool  # the digest is of every byte, not of a sample
+
+    @property
+    def layout(self) -> Layout: ...
+
+    @property
+    def digest(self) -> str: ...
+
+    def reader(self) -> Reader: ...
+
+
+class Reader(Protocol):
+    """Range reads of the tensors' bytes; `finish` raises DataError where what was read is not what was recorded."""
+
+    def read(self, start: int, buffer: memoryview) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+@lru_cache(maxsize=16)
+def _shared(text: bytes, room: int) -> dict[str, Entry]:
+    """Checkpoints of one sweep have equal headers: parsed once, held once."""
+    return parse(text, room)
+
+
+class Stored:
+    """A safetensors file at a URL, with the size and digest recorded when it was written, where they are known."""
+
+    def __init__(self, url: str, label: str, record: File | None = None) -> None:
+        self.url, self.label, self.record = url, label, record
+        self.recorded = record is not None
+
+    @cached_property
+    def _header(self) -> tuple[int, int, Layout]:
+        """(where tensors begin, file size, layout)."""
+        total = files.size(self.url)
+        if total is None:
+            raise FileNotFoundError(f"{self.url} does not exist")
+        if self.record is not None and total != self.record.size:
+            raise DataError(f"{self.url} is not as recorded: expected {self.record.size} bytes, found {total}; fetch or train it again")
+        if total < 8:
+            raise DataError(f"{self.url} is truncated: expected at least 8 bytes, found {total}; fetch or train it again")
+        text = self._bytes(0, 8)
+        length = int.from_bytes(text, "little")
+        if length > LONGEST:
+            raise DataError(f"{self.url} is not safetensors: its header claims {length} bytes, the format allows {LONGEST}")
+        if 8 + length > total:
+            raise DataError(f"{self.url} is truncated: expected at least {8 + length} bytes, found {total}; fetch or train it again")
+        try:
+            return 8 + length, total, _shared(self._bytes(8, length), total - 8 - length)
+        except ValueError as error:
+            raise DataError(f"{self.url} is not valid safetensors of {total} bytes: {error}; fetch or train it again") from error
+
+    def _bytes(self, start: int, count: int) -> bytes:
+        buffer = bytearray(count)
+        files.read(self.url, start, memoryview(buffer))
+        return bytes(buffer)
+
+    @property
+    def layout(self) -> Layout:
+        """Key -> entry, in the order of the file's header."""
+        return self._header[2]
+
+    @cached_property
+    def digest(self) -> str:
+        """The recorded digest, else `sampled-` and the sha256 of size, header and three chunks: enough to order ingredients by content."""
+        if self.record is not None:
+            return self.record.digest
+        start, total, _ = self._header
+        sample = hashlib.sha256(str(total).encode() + self._bytes(0, start))
+        for place in (start, (start + total - SAMPLE) // 2, total - SAMPLE):
+            place = max(start, place)
+            sample.update(self._bytes(place, min(SAMPLE, total - place)))
+        return f"sampled-{sample.hexdigest()}"
+
+    def reader(self) -> Reader:
+        """A pass over the tensors' bytes that checks them against the record."""
+        return _StoredReader(self, self._header[0])
+
+    def verify(self) -> None:
+        """Read everything and compare with the record."""
+        self._compare(files.digest(files.pieces(self.url)))
+
+    def _compare(self, found: str) -> None:
+        if self.record is not None and found != self.record.digest:
+            told = f"expected digest {self.record.digest[:12]}, found {found[:12]} in {self.record.size} bytes"
+            raise DataError(f"{self.url} is not as recorded: {told}; fetch or train it again")
+
+
+class _StoredReader:
+    def __init__(self, part: Stored, begin: int) -> None:
+        self.part, self.begin, self.next = part, begin, 0
+        self.digest = files.Digest() if part.record is not None else None
+        if self.digest is not None:
+            self.digest.update(part._bytes(0, begin))
+
+    def read(self, start: int, buffer: memoryview) -> None:
+        files.read(self.part.url, self.begin + start, buffer)
+        if self.digest is not None and start == self.next:
+            self.digest.update(buffer)
+            self.next += len(buffer)
+        elif start >= self.next:
+            self.digest = None  # not in the file's order: `finish` reads it once more
+
+    def finish(self) -> None:
+        if self.part.record is None:
+            return
+        if self.digest is not None and self.digest.size == self.part.record.size:
+            self.part._compare(self.digest.hexdigest())
+        else:
+            self.part.verify()
+
+
+class Memory:
+    """Named arrays as if they lay in a file."""
+
+    recorded = True
+
+    def __init__(self, tensors: Mapping[str, Any], label: str) -> None:
+        self.label = label
+        encoded = {key: encode(array) for key, array in tensors.items()}
+        self._tensors = {key: array for key, (_, array) in encoded.items()}
+        self.layout: Layout = arrange({key: (code, array.shape) for key, (code, array) in encoded.items()})
+        self._keys = list(self.layout)
+        self._starts = [entry.start for entry in self.layout.values()]
+
+    def _everything(self) -> Iterator[files.Bytes]:
+        yield render(self.layout)
+        yield from (raw_bytes(self._tensors[key]) for key in self._keys if self.layout[key].count)
+
+    @cached_property
+    def digest(self) -> str:
+        """What the file's digest will be once it is saved."""
+        return files.digest(self._everything())
+
+    def reader(self) -> Reader:
+        return self
+
+    def read(self, start: int, buffer: memoryview) -> None:
+        """Fill `buffer` with the bytes from `start` on."""
+        at, filled = bisect_right(self._starts, start) - 1, 0
+        while filled < len(buffer):
+            entry = self.layout[self._keys[at]]
+            if start + filled < entry.stop:
+                piece = raw_bytes(self._tensors[self._keys[at]])[start + filled - entry.start : start + len(buffer) - entry.start]
+                buffer[filled : filled + len(piece)] = piece
+                filled += len(piece)
+            at += 1
+
+    def finish(self) -> None:
+        """Memory has no record to disagree with."""
