@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,11 +56,15 @@ class Diverged(Exception):
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's examples. images: uint8 [B, 3, H, W]; labels: int64 [B], -1 where unknown; tokens: int64 [B, context] or None."""
+    """One step's examples. images: uint8 [B, 3, H, W]; labels: int64 [B], -1 where unknown; tokens: int64 [B, context] or None.
+
+    seed: the update's, for what an objective draws itself as a function of (seed, step).
+    """
 
     images: torch.Tensor
     labels: torch.Tensor
     tokens: torch.Tensor | None = None
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,10 @@ class Dataset(Protocol):
 
 
 class Objective(Protocol):
-    """What training minimises: a frozen dataclass with the views it needs."""
+    """What training minimises: a frozen dataclass with the `views` it needs."""
+
+    labelled: ClassVar[bool] = False  # every example needs a label
+    captioned: ClassVar[bool] = False  # batches carry tokens
 
     def bind(self, model: Any, reference: Any | None) -> Any:
         """A callable `(Batch, step) -> losses [B]`, or a scalar with `separable = False`; may own parameters (`nn.Module`)."""
@@ -177,10 +184,22 @@ class Objective(Protocol):
 class Update(Protocol):
     """What one step is: optimiser, schedule, precision, global batch size, seed."""
 
+    def bind(self, bound: Any, trained: Any, steps: int, run: Run) -> Any:
+        """What draws the examples of a step and makes it, for the named parameters `trained` of a bound objective."""
+
 
 class Predictor(Protocol):
     """How a model answers: logits, features or tuned prompts for a batch."""
 
+    def bind(self, model: Any) -> Any:
+        """A callable from images uint8 [B, 3, H, W] to rows [B, K]."""
+
 
 class Metric(Protocol):
     """A number from predictions."""
+
+    ascending: ClassVar[bool] = True  # more is better
+
+    def __call__(self, predictions: Any, split: str = "") -> Score:
+        """The score of recorded predictions, under the name of the split."""
+        ...

@@ -1,0 +1,62 @@
+"""Classification heads from text: the zero-shot classifier of CLIP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from components.types import Dataset, Run, revision
+
+if TYPE_CHECKING:
+    import torch
+
+    from components.models.classifier import Classifier
+    from components.weights import Checkpoint
+
+CHUNK = 256  # texts in one forward pass
+
+
+@revision(1)
+def zero_shot(
+    model: Checkpoint, classes: tuple[str, ...], prompts: tuple[str, ...], data: Dataset | None = None, *, run: Run
+) -> Checkpoint:
+    """The model with a head whose rows are its own text features of the class names: no training.
+
+    Each prompt, a string with `{}`, is filled with the name (underscores become spaces); its features are normalised, averaged over
+    prompts, normalised again and multiplied by exp(logit_scale); the bias is 0 (arXiv:2103.00020, arXiv:2109.01903).
+    classes: () takes the names that `data` knows. ValueError for fewer than two classes, or for a prompt without `{}`.
+    """
+    from components.models.module import build
+    from components.weights import Checkpoint
+
+    names = tuple(classes) or (data.open(run).classes if data is not None else ())
+    if len(names) < 2:
+        known = f"only {names[0]}" if names else "none"
+        raise ValueError(f"a classifier needs at least two classes and {known} is known: give classes, or data whose source names them")
+    if wrong := [prompt for prompt in prompts if prompt.count("{}") != 1] or ([] if prompts else ["(none)"]):
+        raise ValueError(f"prompt {wrong[0]!r} has no place for the class name: write it like 'a photo of a {{}}.'")
+    module = build(model, accelerator())
+    head = text_head(module, names, tuple(prompts))
+    tensors = {key: array for key, array in model.tensors() if not key.startswith("head.")}
+    tensors |= {"head.weight": head.cpu().numpy(), "head.bias": head.new_zeros(len(names)).cpu().numpy()}
+    return Checkpoint.of(tensors, {**model.spec, "classes": list(names), "prompts": list(prompts)}, model.extras)
+
+
+def text_head(module: Classifier, names: tuple[str, ...], prompts: tuple[str, ...]) -> torch.Tensor:
+    """The rows [K, D] of a zero-shot head."""
+    import torch
+    from torch.nn.functional import normalize
+
+    texts = [prompt.replace("{}", name.replace("_", " ")) for name in names for prompt in prompts]
+    with torch.inference_mode():
+        chunks = [module.texts(module.tokenise(texts[at : at + CHUNK]).to(module.mean.device)) for at in range(0, len(texts), CHUNK)]
+        means = torch.cat(chunks).view(len(names), len(prompts), -1).mean(dim=1)
+        rows: torch.Tensor = normalize(means, dim=-1) * module.model.logit_scale.exp()
+    return rows
+
+
+def accelerator() -> str:
+    """`cuda` where there is one, else `cpu`."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+

@@ -1,0 +1,1 @@
+"""What training minimises: one frozen dataclass each, with the views it needs."""

@@ -1,0 +1,47 @@
+"""From opened examples to the batches of an objective: its views of the images, the labels, one caption each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from components.data import chance
+from components.models.classifier import Classifier
+from components.types import Batch, Examples
+
+
+class Batches:
+    """Called with indices and their seeds, makes a Batch on the CPU: a pure function of both."""
+
+    def __init__(self, examples: Examples, labels: NDArray[np.int64], objective: Any, classifier: Classifier, seed: int) -> None:
+        self.examples, self.labels, self.views, self.seed = examples, labels, objective.views, seed
+        self.preprocess = classifier.preprocess
+        self.captions: Callable[[int], Sequence[str]] | None = None
+        if objective.captioned:
+            self.captions, self.tokenise = captions(examples, labels, objective.prompts, classifier.classes), classifier.tokenise
+
+    def __call__(self, indices: NDArray[np.int64], seeds: NDArray[np.uint64]) -> Batch:
+        images = self.views(self.examples.images(indices), self.preprocess, seeds)
+        labels = torch.from_numpy(self.labels[indices])
+        if self.captions is None:
+            return Batch(images, labels, None, self.seed)
+        rows = [self.captions(int(index)) for index in indices]
+        chosen = [row[int(draw % np.uint64(len(row)))] for row, draw in zip(rows, chance.bits(3, seeds), strict=True)]
+        return Batch(images, labels, self.tokenise(chosen), self.seed)
+
+
+def captions(
+    examples: Examples, labels: NDArray[np.int64], prompts: Sequence[str], classes: Sequence[str]
+) -> Callable[[int], Sequence[str]]:
+    """The captions of example i: prompts filled with its class where there are prompts, else its own. ValueError for neither."""
+    own, names = examples.captions, classes or examples.classes
+    if prompts and names:
+        filled = [[prompt.replace("{}", name.replace("_", " ")) for prompt in prompts] for name in names]
+        return lambda index: filled[labels[index]]
+    if own is None or prompts:
+        raise ValueError("Contrastive needs captions and these examples have none: give captioned data, or prompts and class names")
+    return lambda index: own[index]
