@@ -17,7 +17,7 @@ from components.weights.engine import Plan, plan, stream
 from components.weights.layout import DTYPES, raw_bytes
 from components.weights.policy import Policy
 
-OWN = ("classes", "prompts", "ancestry", "lineage", "facts", "keys")  # decided below; what else all agree on travels
+OWN = ("classes", "prompts", "ancestry", "lineage", "facts")  # decided below; what else all agree on travels
 
 
 @dataclass
@@ -31,17 +31,29 @@ class Assembly:
     def tensors(self) -> Iterator[tuple[str, np.ndarray]]:
         """Each tensor once, in the order of the files; bfloat16 as `layout.BFLOAT16`."""
         for each in self.plans.values():
-            pieces, rest = stream(each), memoryview(b"")
-            for key, entry in each.layout.items():
-                array = np.empty(entry.count, DTYPES[entry.dtype])
-                target = raw_bytes(array)
-                while target:
-                    rest = rest or next(pieces)
-                    count = min(len(rest), len(target))
-                    target[:count] = rest[:count]
-                    target, rest = target[count:], rest[count:]
-                yield key, array.reshape(entry.shape)
-            next(pieces, None)  # the check against the records comes after the last byte
+            for key, array in _cut(each, None):
+                yield key, array.reshape(each.layout[key].shape)
+
+    def pieces(self, most: int = 1 << 16) -> Iterator[tuple[str, np.ndarray]]:
+        """The same values in order, as flat arrays of at most `most`: models of one layout are cut alike."""
+        for each in self.plans.values():
+            yield from _cut(each, most)
+
+
+def _cut(plan: Plan, most: int | None) -> Iterator[tuple[str, np.ndarray]]:
+    """The plan's slabs, cut at the bounds of tensors and after every `most` values."""
+    slabs, rest = stream(plan), memoryview(b"")
+    for key, entry in plan.layout.items():
+        for low in range(0, max(1, entry.count), most or max(1, entry.count)):
+            array = np.empty(min(entry.count - low, most or entry.count), DTYPES[entry.dtype])
+            target = raw_bytes(array)
+            while target:
+                rest = rest or next(slabs)
+                count = min(len(rest), len(target))
+                target[:count] = rest[:count]
+                target, rest = target[count:], rest[count:]
+            yield key, array
+    next(slabs, None)  # the check against the records comes after the last byte
 
 
 def assemble(ingredients: Sequence[Ingredient], policy: Policy, facts: Mapping[str, Any]) -> Assembly:
@@ -54,11 +66,11 @@ def assemble(ingredients: Sequence[Ingredient], policy: Policy, facts: Mapping[s
     spec = {key: value for key, value in _common(givers).items() if key not in OWN}
     heads = [one for one in ingredients if one.gives(HEAD)] or givers
     spec |= {key: value for key, value in _common(heads).items() if key in ("classes", "prompts")}
-    spec["lineage"] = lineage(ingredients)
+    leaves = lineage(ingredients)
+    spec["lineage"] = {"leaves": leaves, "keys": _report(plans)}
     ancestors = {one.spec.get("ancestry") for one in givers}
-    spec["ancestry"] = ancestors.pop() if len(ancestors) == 1 else f"recipe-{_digest(spec['lineage'])}"
+    spec["ancestry"] = ancestors.pop() if len(ancestors) == 1 else f"recipe-{_digest(leaves)}"
     spec["facts"] = dict(facts)
-    spec["keys"] = _report(plans)
     extras = {name: content for one in givers for name, content in one.extras.items()}
     return Assembly(spec, plans, extras)
 
@@ -70,8 +82,8 @@ def _common(ingredients: Sequence[Ingredient]) -> dict[str, Any]:
     return {key: value for key, value in first.items() if key in permitted or all(one.spec.get(key) == value for one in ingredients)}
 
 
-def lineage(ingredients: Sequence[Ingredient]) -> dict[str, Any]:
-    """{"leaves": [{digest, weight, name?}]}, flattened through ingredients that are combinations themselves, in the order of digests."""
+def lineage(ingredients: Sequence[Ingredient]) -> list[dict[str, Any]]:
+    """The leaves [{digest, weight, name?}], flattened through ingredients that are combinations themselves, in the order of digests."""
     leaves: dict[str, tuple[Rule, Any]] = {}
     for one in ingredients:
         below = (one.spec.get("lineage") or {}).get("leaves") or [{"digest": one.identity, "weight": "1", "name": one.spec.get("name")}]
@@ -85,7 +97,7 @@ def lineage(ingredients: Sequence[Ingredient]) -> dict[str, Any]:
         weight, name = leaves[digest]
         if weight.terms:
             listed.append({"digest": digest, "weight": weight.to_json()} | ({"name": name} if name else {}))
-    return {"leaves": listed}
+    return listed
 
 
 def _digest(value: Any) -> str:

@@ -53,9 +53,14 @@ class Rule:
         """The exact coefficient of a key."""
         return sum((number * math.prod((first(p, key) for p in factors), start=Fraction(1)) for factors, number in self.terms), Fraction(0))
 
+    @property
+    def plain(self) -> bool:
+        """Whether it is one number for every key."""
+        return not any(factors for factors, _ in self.terms)
+
     def to_json(self) -> Any:
         """`"p/q"`, or a list of {times, of: [[[pattern, "p/q"], ...], ...]}."""
-        if not any(factors for factors, _ in self.terms):
+        if self.plain:
             return str(self.at(""))
         return [
             {"times": str(number), "of": [[[pattern, str(value)] for pattern, value in patterns] for patterns in factors]}

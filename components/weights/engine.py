@@ -14,12 +14,11 @@ from fractions import Fraction
 
 import numpy as np
 
-from components.types import DataError
 from components.weights.agreement import Ingredient
 from components.weights.coefficients import ONE, Rule
 from components.weights.layout import AVERAGED, DTYPES, NAMES, Entry, Layout, arrange, narrow, raw_bytes, widen
 from components.weights.parts import Part, Reader
-from components.weights.policy import Policy
+from components.weights.policy import NotFinite, Policy
 
 SLAB = 1 << 19  # values held at once
 EXACT = 1 << 53
@@ -27,17 +26,6 @@ Terms = list[tuple[int, Fraction, Entry]]  # source, coefficient, where in its f
 Choice = tuple[str, str, Terms]  # kind, dtype of the result
 STATISTICS = ("*running_mean", "*running_var")
 COUNTER = "*num_batches_tracked"
-
-
-class NotFinite(DataError):
-    """A stored weight is NaN or infinite. `name` is the ingredient's, `key` the tensor's."""
-
-    def __init__(self, name: str, key: str, value: float) -> None:
-        super().__init__(f"{name} has the value {value} in {key}: leave it out of the combination, or train it again")
-        self.name, self.key, self.value = name, key, value
-
-    def __reduce__(self) -> tuple[type[NotFinite], tuple[str, str, float]]:
-        return NotFinite, (self.name, self.key, self.value)
 
 
 @dataclass(frozen=True)

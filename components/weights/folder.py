@@ -57,7 +57,8 @@ def read(url: str) -> Folder:
     else:
         spec = {"kind": kind, "model_cfg": config.get("model_cfg") or {}, "preprocess_cfg": config.get("preprocess_cfg") or {}, **ours}
     names = {MODEL: MODELS[kind], **SIDE}
-    exists: Mapping[str, File | None] = records or {name: None for name in (*names.values(), *EXTRAS) if files.size(files.join(url, name)) is not None}
+    usual = [*names.values(), *EXTRAS]
+    exists = list(records) or [name for name in usual if files.size(files.join(url, name)) is not None]
     present = {role: name for role, name in names.items() if name in exists}
     if MODEL not in present:
         found = [name for name in PICKLES if files.size(files.join(url, name)) is not None]

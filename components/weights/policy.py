@@ -1,11 +1,11 @@
-"""What a combination may do where the ingredients do not simply agree."""
+"""What a combination may do where the ingredients do not simply agree, and what it never does."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from components.types import revision
+from components.types import DataError, revision
 
 
 @revision(1)
@@ -23,3 +23,14 @@ class Policy:
     bn: Literal["", "average", "from_base"] = ""
     unlike_ancestry: bool = False
     unlike_preprocess: bool = False
+
+
+class NotFinite(DataError):
+    """A stored weight is NaN or infinite. `name` is the ingredient's, `key` the tensor's."""
+
+    def __init__(self, name: str, key: str, value: float) -> None:
+        super().__init__(f"{name} has the value {value} in {key}: leave it out of the combination, or train it again")
+        self.name, self.key, self.value = name, key, value
+
+    def __reduce__(self) -> tuple[type[NotFinite], tuple[str, str, float]]:
+        return NotFinite, (self.name, self.key, self.value)

@@ -52,15 +52,13 @@ class Vector:
         return replace(one, terms=tuple((checkpoint, old * times) for checkpoint, old in one.terms))
 
     def __rmul__(self, weight: Any) -> Combination:
-        return self * weight
+        return self.__mul__(weight)
 
     def __neg__(self) -> Combination:
         return self * -1
 
     def __sub__(self, other: Vector) -> Combination:
-        if not isinstance(other, Vector):
-            return NotImplemented
-        return self + -other
+        return self + other * -1
 
     def __truediv__(self, number: Any) -> Combination:
         return self * (1 / exact(number))
@@ -77,11 +75,6 @@ class Vector:
     def under(self, policy: Policy) -> Combination:
         """The same combination, evaluated under `policy`."""
         return replace(self.combination(), policy=policy)
-
-    def describe(self, **facts: Any) -> Vector:
-        """The same weights with more facts (JSON) that are saved with them."""
-        one = self.combination()
-        return replace(one, facts={**one.facts, **facts})
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -197,7 +190,7 @@ def _made(folder: Folder, extras: Mapping[str, bytes]) -> Checkpoint:
     return one
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Combination(Vector):
     """A linear combination of stored checkpoints, evaluated when it is saved, streamed or built. terms: in the order first named."""
 
@@ -205,8 +198,16 @@ class Combination(Vector):
     policy: Policy = field(default_factory=Policy)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        told = [f"{weight.to_json() if weight.plain else '(by key)'} {one}" for one, weight in self.terms[:3]]
+        return f"Combination({' + '.join(told)}{f' and {len(self.terms) - 3} more' if len(self.terms) > 3 else ''})"
+
     def combination(self) -> Combination:
         return self
+
+    def describe(self, **facts: Any) -> Combination:
+        """The same weights with more facts (JSON) that are saved with them."""
+        return replace(self, facts={**self.facts, **facts})
 
     @cached_property
     def assembly(self) -> Assembly:

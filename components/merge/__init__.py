@@ -1,0 +1,1 @@
+"""The rules that turn many models, or their answers, into one."""
