@@ -129,20 +129,24 @@ class _Follower:
 
     def _open(self) -> None:
         """Import mlflow, and recall what was sent before."""
-        from infra.tracking.replica import Replica, configure
+        from infra.tracking.entities import Entities, configure
+        from infra.tracking.replica import Replica
 
         configure()
         artifacts = ""
         if self.tracking.startswith("sqlite:///"):
             artifacts = Path(self.tracking.removeprefix("sqlite:///")).parent.joinpath("mlflow").absolute().as_uri()
-        self.replica = Replica(self.tracking, folder=self.folder, experiment=self.experiment, artifacts=artifacts)
+        there = Entities(self.tracking, name=self.folder.name, experiment=self.experiment, artifacts=artifacts)
+        self.replica = Replica(there, self.folder)
         for line in read(self.folder):
             if line.event and line.end <= self.sent.cursor.get(line.writer, 0):
                 self.replica.observe(line.event)
+                if line.event.get("state", "hit") != "hit":
+                    there.sent.add(line.event["fingerprint"])
 
     def _step(self) -> str:
         """Send some lines: "sent", or "idle" where there are none, or "failed"."""
-        from infra.tracking.replica import FAULTS, refuses
+        from infra.tracking.entities import FAULTS, refuses
 
         lines = read(self.folder, self.sent.cursor)[:LINES]
         try:
@@ -160,7 +164,7 @@ class _Follower:
 
     def _one_by_one(self, lines: list[Line]) -> str:
         """Send each line alone and leave out those that are refused: one bad event does not hold up the others."""
-        from infra.tracking.replica import FAULTS, refuses
+        from infra.tracking.entities import FAULTS, refuses
 
         for line in lines:
             try:
@@ -195,7 +199,7 @@ class _Follower:
 
     def _conclude(self) -> bool:
         """A journal without an end is that of a driver that was killed."""
-        from infra.tracking.replica import FAULTS
+        from infra.tracking.entities import FAULTS
 
         if not self.sent.ended:
             try:
