@@ -1,5 +1,6 @@
 """Where examples come from: sources by URL, splits of them, their shifts. Importing this reads no data and loads no framework."""
 
+from components.data.captions import Captions
 from components.data.corruptions import (
     SHIFTS,
     Colour,
@@ -14,24 +15,36 @@ from components.data.corruptions import (
     Texture,
 )
 from components.data.digits import Digits
+from components.data.folder import Folder, Images
+from components.data.idx import Idx
+from components.data.npz import Npz
+from components.data.parquet import Parquet
 from components.data.split import Mixture, Sample, Split
 from components.data.views import Augment
+from components.data.webdataset import WebDataset
 
 __all__ = [
     "SHIFTS",
     "Augment",
+    "Captions",
     "Colour",
     "Corrupted",
     "Corruption",
     "Digits",
+    "Folder",
+    "Idx",
+    "Images",
     "Invert",
     "LowContrast",
     "Mixture",
     "Noise",
+    "Npz",
     "Occlusion",
+    "Parquet",
     "Rotate",
     "Sample",
     "Scale",
     "Split",
     "Texture",
+    "WebDataset",
 ]

@@ -106,6 +106,30 @@ def read(folder: str, shape: tuple[int, ...]) -> Array:
     return np.memmap(os.path.join(folder, "views.bin"), np.uint8, "r", shape=shape)
 
 
+@dataclass(frozen=True, eq=False)
+class Unkept:
+    """Evaluation views that are made when asked for; indexed like the array they stand for."""
+
+    pixels: Pixels
+    frame: Frame
+
+    dtype = np.dtype(np.uint8)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return len(self.pixels), self.frame.height, self.frame.width, 3
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: Any) -> Array:
+        chosen = np.arange(len(self))[index]
+        if not chosen.ndim:
+            return self.frame.view(self.pixels[int(chosen)])
+        views = [self.frame.view(self.pixels[int(i)]) for i in chosen]
+        return np.stack(views) if views else np.empty((0, *self.shape[1:]), np.uint8)
+
+
 def augmented(images: Sequence[Array], frame: Frame, seeds: NDArray[np.uint64], recipe: Recipe) -> Array:
     """Random views uint8 [B, height, width, 3], each a function of (image, seed)."""
     seeds = np.asarray(seeds, np.uint64)

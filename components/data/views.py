@@ -18,7 +18,7 @@ def evaluation(examples: Examples, preprocess: Mapping[str, Any], run: Run) -> N
     """Every image as open_clip's evaluation transform shows it, before normalisation; bit-equal to its PIL path.
 
     uint8 [N, H, W, 3], memory-mapped, kept in the node's cache by (digest, view). `preprocess` is open_clip's preprocess_cfg: size,
-    resize_mode, interpolation and fill_color are used.
+    resize_mode, interpolation and fill_color are used. Beyond `run.cache_limit` the views are made on access, indexed as the array.
     """
     import PIL
 
@@ -31,6 +31,9 @@ def evaluation(examples: Examples, preprocess: Mapping[str, Any], run: Run) -> N
         return known.pixels  # type: ignore[return-value]
     key = opened.combined("evaluation", 1, known.digest, frame.key(), PIL.__version__)
     shape = (len(known), frame.height, frame.width, 3)
+    size = len(known) * frame.height * frame.width * 3
+    if not cache.exists(run, f"view-{key}") and size > cache.room(run, size):
+        return crops.Unkept(known.pixels, frame)  # type: ignore[return-value]  # what does not fit is computed on access
     return cache.cached(run, f"view-{key}", lambda folder: crops.write(known, frame, folder), lambda folder: crops.read(folder, shape))
 
 

@@ -1,0 +1,182 @@
+"""Tars of numbered files, as webdataset and img2dataset write them."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import IO, TYPE_CHECKING, Annotated, Any
+
+from components.types import DataError, Dataset, Examples, Run, revision
+
+if TYPE_CHECKING:
+    from components.data.decoded import Row
+
+LABELS, CAPTIONS = ("cls", "label", "class"), ("caption", "text", "txt")
+LARGEST_TEXT = 1 << 20
+FIRST = 5
+
+
+@revision(1)
+@dataclass(frozen=True)
+class WebDataset(Dataset):
+    """Tars in a folder: files that share a name up to its first dot are one example, its image beside .cls, .txt or .json.
+
+    The label is .cls (a number or a class name) or "cls" or "label" in .json, the caption .txt or "caption" or "text" in .json. The url is
+    a folder, or ends in a pattern such as `train-*.tar` or `train-{000..012}.tar`, which moves to `pattern`. Ids are "{tar}/{name}".
+    `bad`: as in `Folder`; damaged texts count as unreadable images do.
+    """
+
+    url: Annotated[str, "address"]
+    pattern: str = "*.tar*"
+    classes: tuple[str, ...] = ()
+    bad: float = 0.001
+    pinned: Annotated[str, "content"] = ""
+
+    def __post_init__(self) -> None:
+        folder, _, last = self.url.rstrip("/").rpartition("/")
+        if any(letter in last for letter in "*?[{") or ".tar" in last:
+            object.__setattr__(self, "url", folder or ("/" if self.url.startswith("/") else "."))
+            object.__setattr__(self, "pattern", last)
+
+    def open(self, run: Run) -> Examples:
+        """Read, or find in the cache; ValueError for examples without their pair, with the first 5; DataError for a damaged tar."""
+        from components.data.decoded import Reading, opened
+        from components.data.names import shown
+        from components.data.source import Source, identity
+
+        where = f"WebDataset {shown(self.url)}/{self.pattern}"
+        source = Source.open(self.url, self.pinned, run)
+        patterns = expanded(self.pattern)
+        files = source.select(lambda name: any(fnmatchcase(name.rsplit("/", 1)[-1], pattern) for pattern in patterns))
+        if not files:
+            raise ValueError(f"{where}: no tar among {len(source.files)} files; check the pattern")
+
+        def rows() -> Iterator[Row]:
+            lacking: list[str] = []
+            labelled = False
+            for file in files:
+                with source.local(file) as path:
+                    for row in _rows(path, file.name, source.shown(file)):
+                        labelled = labelled or row.label is not None
+                        if what := _lacks(row, labelled):
+                            lacking.append(f"{row.id} ({what})")
+                        yield row
+            if lacking:
+                first = ", ".join(lacking[:FIRST])
+                raise ValueError(f"{where}: {len(lacking)} examples lack their pair, first {first}; add or remove them")
+
+        return opened(run, identity(self, files), rows, Reading(where, self.classes, labelled=False, bad=self.bad))
+
+    def parts(self) -> Sequence[tuple[Any, float, float]]:
+        return ((self, 0.0, 1.0),)
+
+
+def expanded(pattern: str) -> list[str]:
+    """The patterns in one with braces: `a-{08..10}.tar` is a-08, a-09 and a-10, `{train,val}.tar` both."""
+    start, end = pattern.find("{"), pattern.find("}")
+    if start < 0 or end < start:
+        return [pattern]
+    low, dots, high = pattern[start + 1 : end].partition("..")
+    if dots and low.isdecimal() and high.isdecimal():
+        items = [str(number).zfill(len(low)) for number in range(int(low), int(high) + 1)]
+    else:
+        items = pattern[start + 1 : end].split(",")
+    return [pattern[:start] + item + rest for item in items for rest in expanded(pattern[end + 1 :])]
+
+
+def _rows(path: str, name: str, where: str) -> Iterator[Row]:
+    """The examples of one tar, in its order."""
+    key = ""
+    fields: dict[str, bytes] = {}
+    for member, content in _members(path, where):
+        folder, _, base = member.rpartition("/")
+        stem, _, suffix = base.partition(".")
+        stem = f"{folder}/{stem}" if folder else stem
+        if stem != key and fields:
+            yield _example(f"{name}/{key}", fields)
+            fields = {}
+        key = stem
+        fields[suffix.lower()] = content
+    if not fields:
+        raise ValueError(f"{where}: no files in it; remove it")
+    yield _example(f"{name}/{key}", fields)
+
+
+def _members(path: str, where: str) -> Iterator[tuple[str, bytes]]:
+    from components.data.decode import MOST_BYTES
+    from components.data.names import hidden, is_image, safe
+
+    try:
+        with tarfile.open(path) as archive, open(path, "rb") as whole:
+            while (member := archive.next()) is not None:
+                archive.members = []  # type: ignore[attr-defined]  # the list would grow with the tar
+                name = safe(member.name, where) if not member.isdir() else ""
+                if member.issym() or member.islnk():
+                    raise DataError(f"{where}: {name} is a link; put the file itself there")
+                if not member.isfile() or hidden(name):
+                    continue
+                if member.size > (MOST_BYTES if is_image(name) else LARGEST_TEXT):
+                    raise DataError(f"{where}: {name} has {member.size} bytes, more than an image or a text; remove it")
+                stream = archive.extractfile(member)
+                assert stream is not None
+                yield name, stream.read()
+            _ended(whole, where)
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{where}: is damaged ({error}); fetch it again") from error
+
+
+def _ended(whole: IO[bytes], where: str) -> None:
+    """A plain tar ends with two blocks of zeros; one cut between two files would look complete."""
+    start = whole.read(2)
+    whole.seek(0, 2)
+    plain = start not in (b"\x1f\x8b", b"BZ", b"\xfd7")
+    if plain and whole.tell() >= 1024:
+        whole.seek(-1024, 2)
+        if any(whole.read()):
+            raise DataError(f"{where}: is cut short (no end marker); fetch it again")
+
+
+def _example(name: str, fields: dict[str, bytes]) -> Row:
+    from components.data.decoded import Row
+    from components.data.names import is_image
+
+    image: Any = next((content for suffix, content in fields.items() if is_image(f".{suffix}")), _absent)
+    facts: dict[str, Any] = {}
+    try:
+        if "json" in fields:
+            facts = dict(json.loads(fields["json"]))
+        facts |= {"cls": fields["cls"].decode().strip()} if "cls" in fields else {}
+        facts |= {"caption": fields["txt"].decode().strip()} if "txt" in fields else {}
+    except (ValueError, TypeError) as error:
+        image = partial(_damaged, str(error))
+    label = next((facts[key] for key in LABELS if facts.get(key) is not None), None)
+    if isinstance(label, str) and label.lstrip("-").isdecimal():
+        label = int(label)
+    caption = next((str(facts[key]) for key in CAPTIONS if facts.get(key)), "")
+    return Row(name, image, label, (caption,) if caption else ())
+
+
+def _lacks(row: Row, labelled: bool) -> str:
+    """What an example among labelled or captioned ones is without; one whose text is damaged is counted elsewhere."""
+    if row.image is _absent:
+        return "image"
+    if callable(row.image) or row.label is not None or (row.captions and not labelled):
+        return ""
+    return "label" if labelled else "caption"
+
+
+def _absent() -> bytes:
+    from components.data.decode import Unreadable
+
+    raise Unreadable("no image")
+
+
+def _damaged(reason: str) -> bytes:
+    from components.data.decode import Unreadable
+
+    raise Unreadable(f"damaged text ({reason})")
