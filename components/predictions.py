@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -74,5 +76,5 @@ class Predictions:
                 groups = arrays.get("groups")
                 classes = tuple(json.loads(str(arrays["classes"])))
                 return cls(arrays["ids"], arrays["labels"], arrays["logits"], groups, classes)
-        except (ValueError, KeyError, EOFError, OSError) as error:
+        except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(f"{path} is not a record of predictions ({error}): remove its folder and run again") from error

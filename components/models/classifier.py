@@ -13,16 +13,18 @@ from torch.overrides import TorchFunctionMode
 
 from components.models.openclip import instantiate, tokeniser
 
-RANDOM = {torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.erfinv_}
+FILLS = {torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.erfinv_}
+DRAWS = {torch.randn, torch.rand}
 
 
 class Uninitialised(TorchFunctionMode):
     """Skips random initialisation while it is active: every value is about to be overwritten, and the global generator stays untouched."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in RANDOM or getattr(func, "__module__", "") == "torch.nn.init":
-            return args[0] if args else (kwargs or {})["tensor"]
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func in FILLS or getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return (torch.empty if func in DRAWS else func)(*args, **kwargs)
 
 
 class Classifier(nn.Module):

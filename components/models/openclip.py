@@ -163,8 +163,6 @@ def tagged(model: OpenClip, run: Run) -> tuple[str, Mapping[str, Any]]:
     if not cfg:
         listed = ", ".join(difflib.get_close_matches(source, tags, n=6, cutoff=0.0) or ["none"])
         raise ValueError(f"{name} has no weights {source!r}: give a file, or one of its tags ({listed})")
-    if config.get("quick_gelu", False) and not cfg.get("quick_gelu", False):
-        raise ValueError(f"{name} uses QuickGELU and the weights {source!r} do not: name {name.removesuffix('-quickgelu')} instead")
     # the weights decide: ViT-B-32 with the tag openai is QuickGELU, though its name is not
     return source, {**config, "quick_gelu": True} if cfg.get("quick_gelu", False) else config
 
