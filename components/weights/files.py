@@ -161,17 +161,22 @@ def write(folder: str, name: str, chunks: Iterable[Bytes]) -> File:
         complete = True
     finally:
         if not complete:
-            _abandon(target, local)
+            _abandon(target, url)
     return File(name, total.size, total.hexdigest())
 
 
-def _abandon(target: Any, local: str | None) -> None:
-    """Drop a half-written file: closing a remote one would publish it."""
+def _abandon(target: Any, url: str) -> None:
+    """Drop a half-written file: merely closing a remote one would publish it."""
+    from fsspec.spec import AbstractBufferedFile
+
+    local = _local(url)
+    if isinstance(target, AbstractBufferedFile):
+        target.discard()
+        target.closed = True
+        return
+    target.close()
     if local is not None:
-        target.close()
         os.remove(local)
     else:
-        discard = getattr(target, "discard", None)
-        if discard is not None:
-            discard()
-        target.closed = True
+        filesystem, path = _remote(url)
+        filesystem.rm_file(path)

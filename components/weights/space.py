@@ -127,7 +127,7 @@ class Checkpoint(Vector):
 
         label = f"{spec.get('name') or 'a model'} in memory"
         parts: dict[str, Part] = {role: Memory(named, label) for role, named in split(tensors).items()}
-        return _made(Folder(dict(spec), parts, []), extras or {})
+        return _made(Folder({"kind": "open_clip", **spec}, parts, []), extras or {})
 
     def __repr__(self) -> str:
         return f"Checkpoint({self.url!r})" if self.url else f"Checkpoint.of(<{', '.join(self.parts)}>)"
