@@ -94,7 +94,7 @@ class Captions(Dataset):
                     empty, caption = empty + 1, ""
                 found[path] = found.get(path, ()) + ((caption,) if caption else ())
         except csv.Error as error:
-            raise ValueError(f"{where}: line {reader.line_num} is no row of a table ({error}); repair it") from error
+            raise ValueError(f"{where}: the row after line {reader.line_num} cannot be read ({error}); repair it") from error
         counted = ((empty, "captions are empty and were left out"), (broken, f"captions are not UTF-8 ({self.text})"))
         return found, tuple(f"{count} {what}" for count, what in counted if count)
 

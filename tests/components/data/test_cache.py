@@ -1,0 +1,159 @@
+"""The node's cache: built once, whatever dies; shared; bounded."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from components.data import Corrupted, Folder, Invert, Mixture, Sample, cache, views
+from components.data.decoded import Encoded, Ragged
+from components.types import Local
+from tests.components.data.pictures import class_folders
+
+SLOW = """
+import sys, time
+from components.data import cache
+from components.types import Local
+def build(folder):
+    open(f"{folder}/half.bin", "wb").write(b"x")
+    print("building", flush=True)
+    time.sleep(60)
+cache.cached(Local(sys.argv[1]), "key", build, lambda folder: None)
+"""
+
+
+def append(path: str, run_dir: str) -> None:
+    def build(folder: str) -> None:
+        with open(path, "a") as file:
+            file.write("built\n")
+        time.sleep(0.2)
+        Path(folder, "data").write_bytes(b"content")
+
+    assert cache.cached(Local(run_dir), "key", build, lambda folder: Path(folder, "data").read_bytes()) == b"content"
+
+
+def test_one_builds_while_others_wait(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=append, args=(str(tmp_path / "log"), str(tmp_path))) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0] * 4
+    assert (tmp_path / "log").read_text() == "built\n"
+
+
+def test_a_killed_builder_leaves_nothing_that_counts(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", SLOW, str(tmp_path)], stdout=subprocess.PIPE) as builder:
+        assert builder.stdout and builder.stdout.readline() == b"building\n"
+        builder.send_signal(signal.SIGKILL)
+    left = [name for name in os.listdir(tmp_path / "cache") if name.endswith(".tmp")]
+    assert len(left) == 1
+    append(str(tmp_path / "log"), str(tmp_path))
+    assert (tmp_path / "log").read_text() == "built\n"
+    assert not [name for name in os.listdir(tmp_path / "cache") if name.endswith(".tmp")]
+
+
+def test_a_failing_builder_leaves_nothing(tmp_path: Path) -> None:
+    def build(folder: str) -> None:
+        Path(folder, "half").touch()
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        cache.cached(Local(str(tmp_path)), "key", build, lambda folder: None)
+    assert os.listdir(tmp_path / "cache") == ["key.lock"]
+
+
+@pytest.mark.parametrize("damage", ["truncate", "remove", "marker"])
+def test_a_damaged_folder_is_built_again(tmp_path: Path, damage: str) -> None:
+    append(str(tmp_path / "log"), str(tmp_path))
+    data = tmp_path / "cache" / "key" / "data"
+    if damage == "truncate":
+        data.write_bytes(b"con")
+    elif damage == "remove":
+        data.unlink()
+    else:
+        (tmp_path / "cache" / "key" / "done.json").write_text('{"data": ')
+    append(str(tmp_path / "log"), str(tmp_path))
+    assert (tmp_path / "log").read_text() == "built\n" * 2
+
+
+@pytest.fixture(params=[False, True], ids=["one size", "sizes differ"])
+def pets(tmp_path: Path, request: pytest.FixtureRequest) -> Folder:
+    return Folder(str(class_folders(tmp_path / "pets", {"cat": 40, "dog": 30}, sizes=request.param)))
+
+
+def test_decoding_happens_once(tmp_path: Path, pets: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Local(str(tmp_path / "run"))
+    first = pets.open(run)
+    written = {path: path.stat().st_mtime_ns for path in Path(run.cache).rglob("*.bin")}
+    second = pets.open(run)
+    assert {path: path.stat().st_mtime_ns for path in Path(run.cache).rglob("*.bin")} == written
+    assert all(np.array_equal(a, b) for a, b in zip(first.images(range(70)), second.images(range(70)), strict=True))
+    with pytest.raises(ValueError, match="read-only"):
+        second.images([0])[0][0] = 0  # trials share the bytes
+
+
+def test_encoded_bytes_where_pixels_do_not_fit(tmp_path: Path, pets: Folder) -> None:
+    plenty, tight = Local(str(tmp_path / "a")), Local(str(tmp_path / "b"))
+    wanted = pets.open(plenty)
+    pixels = sum(image.size for image in wanted.images(range(70)))
+    encoded = sum(path.stat().st_size for path in (tmp_path / "pets").rglob("*.png"))
+    sources = class_folders(tmp_path / "flat", {"cat": 2, "dog": 2})
+    for path in sources.rglob("*.png"):  # compresses well
+        from PIL import Image
+
+        Image.new("RGB", (64, 64)).save(path)
+    flat = Folder(str(sources))
+    tight.cache_limit = 4 * 64 * 64 * 3 - 1
+    kept = flat.open(tight)
+    assert isinstance(kept.pixels, Encoded)  # type: ignore[attr-defined]
+    assert all(np.array_equal(a, b) for a, b in zip(kept.images(range(4)), flat.open(plenty).images(range(4)), strict=True))
+    assert kept.digest == flat.open(plenty).digest
+    tight.cache_limit = min(pixels, encoded) // 2
+    with pytest.raises(ValueError, match="even encoded, its images exceed .* raise --cache-limit"):
+        pets.open(tight)
+
+
+def test_views_that_do_not_fit_are_made_on_access(tmp_path: Path, pets: Folder) -> None:
+    run, tight = Local(str(tmp_path / "a")), Local(str(tmp_path / "a"), cache_limit=10)
+    found = pets.open(run)
+    made, kept = views.evaluation(found, {"size": 20}, tight), views.evaluation(found, {"size": 20}, run)
+    assert isinstance(kept, np.memmap) and not isinstance(made, np.ndarray)
+    assert made.shape == kept.shape and made.dtype == kept.dtype and len(made) == len(kept)
+    for index in (3, slice(60, 90), np.array([5, 1, 5]), np.array([], int), slice(0, 0)):
+        assert np.array_equal(made[index], kept[index])
+    again = views.evaluation(found, {"size": 20}, tight)
+    assert isinstance(again, np.memmap)  # what is there already costs nothing
+
+
+def test_idle_folders_make_room(tmp_path: Path) -> None:
+    run = Local(str(tmp_path), cache_limit=1000)
+    for name, age in (("old", 9000), ("older", 99999), ("fresh", 0)):
+        cache.cached(run, name, lambda folder: Path(folder, "data").write_bytes(b"x" * 280) and None, lambda folder: None)
+        os.utime(tmp_path / "cache" / name / "done.json", (time.time() - age,) * 2)
+    assert cache.room(run, 50) < 150 and cache.exists(run, "older")
+    assert cache.room(run, 200) > 300
+    assert not cache.exists(run, "older") and cache.exists(run, "old") and cache.exists(run, "fresh")
+    cache.room(run, 10**9)
+    assert not cache.exists(run, "old") and cache.exists(run, "fresh")  # somebody may be reading it
+
+
+def test_columns_survive_the_cache(tmp_path: Path, pets: Folder) -> None:
+    run = Local(str(tmp_path / "run"))
+    found = pets.open(run)
+    folder = next(path for path in Path(run.cache).iterdir() if path.name.startswith("data-") and path.is_dir())
+    facts = json.loads((folder / "facts.json").read_text())
+    assert facts["layout"] == ("ragged" if isinstance(found.pixels, Ragged) else "equal")  # type: ignore[attr-defined]
+    joined = Mixture((Sample(Corrupted(pets, Invert()), 5),)).open(run)
+    where = [list(found.ids).index(name) for name in joined.ids]
+    assert all(np.array_equal(255 - a, b) for a, b in zip(found.images(where), joined.images(range(5)), strict=True))
