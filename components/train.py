@@ -87,9 +87,9 @@ def train(
     def settled() -> list[float]:
         """The losses since the last report as numbers; Diverged where one is not finite."""
         losses[:] = map(float, losses)
-        for before, value in enumerate(reversed(losses)):
+        for number, value in enumerate(losses, step + 2 - len(losses)):
             if not isfinite(value):
-                raise Diverged(f"the loss is {value} at step {step - before + 1}: lower the learning rate, or lengthen the warm-up")
+                raise Diverged(f"the loss is {value} at step {number}: lower the learning rate, or lengthen the warm-up")
         return losses
 
     def write(folder: str) -> None:

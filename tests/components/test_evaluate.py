@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from components import evaluate
+from components.data.digits import CLASSES, Digits
+from components.data.examples import Rows
+from components.data.split import Split
+from components.evaluate import aligned, answers, predict, score
+from components.metrics import Top1
+from components.models import build
+from components.models.heads import zero_shot
+from components.models.openclip import fresh
+from components.predictors.head import Head
+from components.types import Local
+from components.weights import Checkpoint
+
+TEST = Split(Digits(), 0.8, 1.0)
+
+
+def examples(classes: tuple[str, ...], labels: list[int]) -> Rows:
+    pixels = np.random.default_rng(0).integers(0, 256, (len(labels), 32, 32, 3), dtype=np.uint8)
+    return Rows(np.array([str(i) for i in range(len(labels))]), np.array(labels, np.int64), pixels, f"{classes}{labels}", classes=classes)
+
+
+def test_predictions_are_the_module_s_logits_in_the_order_of_the_data(zero: Any, run: Local) -> None:
+    found, opened = predict(zero, TEST, run=run), TEST.open(run)
+    pixels = torch.from_numpy(np.stack(opened.images(range(len(opened))))).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        expected = build(zero)(pixels).numpy()
+    assert found.logits == pytest.approx(expected, abs=1e-4)
+    assert found.ids.tolist() == opened.ids.tolist() and found.labels.tolist() == opened.labels.tolist() and found.classes == CLASSES
+    counted = score(found, Top1(), "test")
+    assert (counted.split, counted.n, counted.correct) == ("test", len(opened), int((expected.argmax(1) == opened.labels).sum()))
+
+
+def test_counts_do_not_depend_on_the_batch_size(zero: Any, run: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = predict(zero, TEST, run=run)
+    for size in (1, 7, 1000):
+        monkeypatch.setattr(evaluate, "BATCH", size)
+        assert score(predict(zero, TEST, run=run), Top1()).correct == score(whole, Top1()).correct
+
+
+def test_models_of_other_shapes_take_turns(tiny: Any, base: Any, zero: Any, run: Local) -> None:
+    first = predict(zero, TEST, run=run).logits
+    wider = zero_shot(fresh(replace(tiny, embed_dim=24), 0, run=run), ("zero", "one"), ("{}",), run=run)
+    few = Rows(np.array(["a"]), np.array([0]), np.zeros((1, 32, 32, 3), np.uint8), "few")
+    assert answers(build(wider), Head(), few, run).logits.shape == (1, 2)
+    with pytest.raises(ValueError, match="needs a head"):
+        predict(base, TEST, run=run)
+    assert predict(zero, TEST, run=run).logits.tobytes() == first.tobytes()
+
+
+def test_a_model_that_diverged_is_named(zero: Any, run: Local) -> None:
+    tensors = dict(zero.tensors())
+    broken = Checkpoint.of({**tensors, "head.bias": np.array([np.nan] + [0] * 9, np.float32)}, zero.spec)
+    with pytest.raises(ValueError, match=r"Checkpoint.* non-finite logits"):
+        predict(broken, TEST, run=run)
+
+
+def test_an_empty_split_is_refused(zero: Any, run: Local) -> None:
+    with pytest.raises(ValueError, match="empty"):
+        answers(build(zero), Head(), examples(("a",), []), run)
+
+
+def test_labels_follow_names_wherever_the_head_knows_them() -> None:
+    assert aligned(examples(("b", "a"), [0, 1, 1, -1]), ("a", "b", "c")).tolist() == [1, 0, 0, -1]
+    assert aligned(examples(("0", "1"), [0, 1]), ("zero", "one")).tolist() == [0, 1]  # other words: by position
+    assert aligned(examples((), [0, 2]), ("a", "b", "c")).tolist() == [0, 2]
+    assert aligned(examples(("a", "b"), [0, 1]), ()).tolist() == [0, 1]
+    assert aligned(examples(("a", "a"), [0, 1]), ("a", "a")).tolist() == [0, 1]  # two classes of one name stay two
+
+
+def test_classes_unlike_the_head_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"2 classes, the head 3; not in the head: x, y"):
+        aligned(examples(("x", "y"), [0, 1]), ("a", "b", "c"))
+    with pytest.raises(ValueError, match=r"1 of 3 labels are beyond the head's 2 classes \(highest 7\)"):
+        aligned(examples((), [0, 1, 7]), ("a", "b"))
