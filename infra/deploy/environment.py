@@ -35,7 +35,7 @@ def build(place: Path, requirements: list[str]) -> None:
     shutil.rmtree(place, ignore_errors=True)  # what a killed build left
     print(f"making {place}: some minutes, once", file=sys.stderr, flush=True)
     venv.create(place, with_pip=True)
-    pip = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [str(place / "bin" / "python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     subprocess.run([*pip, "-r", str(LOCK), *requirements], check=True, stdin=subprocess.DEVNULL, stdout=sys.stderr)
     (place / "complete").touch()
 
