@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,7 +17,8 @@ from components.data import chance, randaugment
 from components.data.examples import Pixels, Rows
 
 Array = NDArray[np.uint8]
-BLOCK = 256  # images between two writes
+BLOCK = 512  # images between two writes
+PART = 32  # images of one thread
 TRIES = 10  # of a random crop that does not fit, as torchvision
 
 
@@ -97,8 +99,13 @@ def write(examples: Rows, frame: Frame, folder: str) -> None:
     """The evaluation views of all examples, one after another, into `folder/views.bin`."""
     with open(os.path.join(folder, "views.bin"), "wb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(examples), BLOCK):
-            images = examples.images(range(start, min(len(examples), start + BLOCK)))
-            file.write(np.stack(list(pool.map(frame.view, images))).tobytes())
+            block = range(start, min(len(examples), start + BLOCK))
+            for views in pool.map(partial(_views, examples, frame), [block[i : i + PART] for i in range(0, len(block), PART)]):
+                file.write(views)
+
+
+def _views(examples: Rows, frame: Frame, indices: range) -> bytes:
+    return np.stack([frame.view(image) for image in examples.images(indices)]).tobytes()
 
 
 def read(folder: str, shape: tuple[int, ...]) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,15 +43,13 @@ class Idx(Dataset):
             there = ", ".join(file.name for file in source.files[:10])
             raise ValueError(f"{where}: no {missing[0]}; the folder has {there}")
 
-        def rows() -> list[Row]:
+        def rows() -> Iterator[Row]:
             images, labels = (parse(source.content(files[name]), source.shown(files[name])) for name in names)
             if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
                 raise ValueError(f"{where}: images {images.shape} and labels {labels.shape} do not match; name the two files of one set")
             stem, width = self.images.removesuffix(".gz"), len(str(len(labels) - 1))
-            return [
-                Row(f"{stem}/{number:0{width}d}", np.repeat(image[..., None], 3, axis=2), int(label))
-                for number, (image, label) in enumerate(zip(images, labels, strict=True))
-            ]
+            for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+                yield Row(f"{stem}/{number:0{width}d}", np.repeat(image[..., None], 3, axis=2), int(label))
 
         return opened(run, identity(self, files.values()), rows, Reading(where, self.classes))
 

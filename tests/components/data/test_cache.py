@@ -120,7 +120,7 @@ def test_encoded_bytes_where_pixels_do_not_fit(tmp_path: Path, pets: Folder) -> 
     assert all(np.array_equal(a, b) for a, b in zip(kept.images(range(4)), flat.open(plenty).images(range(4)), strict=True))
     assert kept.digest == flat.open(plenty).digest
     tight.cache_limit = min(pixels, encoded) // 2
-    with pytest.raises(ValueError, match="even encoded, its images exceed .* raise --cache-limit"):
+    with pytest.raises(ValueError, match=r"even encoded, its images exceed .* raise --cache-limit"):
         pets.open(tight)
 
 

@@ -22,7 +22,7 @@ from components.types import DataError
     ],
 )  # fmt: skip
 def test_dangerous_names_are_refused(name: str) -> None:
-    with pytest.raises(DataError, match="is refused: it .*; rename it") as caught:
+    with pytest.raises(DataError, match=r"is refused: it .*; rename it") as caught:
         safe(name, "m.json")
     assert "\n" not in str(caught.value) and "\0" not in str(caught.value) and len(str(caught.value)) < 900
 
