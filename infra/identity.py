@@ -6,12 +6,14 @@ address. What cannot be written down exactly (lambdas, mutable dataclasses, NaN,
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
 import functools
 import hashlib
 import inspect
 import json
 import math
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -26,10 +28,37 @@ def digest(value: Json) -> str:
     return hashlib.sha256(json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()).hexdigest()[:LENGTH]
 
 
+class _Attributes(type):
+    def __getattr__(cls, name: str) -> type:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Unknown
+
+
+class Unknown(metaclass=_Attributes):
+    """Stands for a type that is imported for type checkers only: what it is does not matter to an identity."""
+
+
+class _Names(dict[str, Any]):
+    """The names that a module's annotations may use, those imported for type checkers alone included."""
+
+    def __init__(self, module: str) -> None:
+        self.known = vars(sys.modules[module])
+
+    def __missing__(self, name: str) -> Any:
+        return self.known[name] if name in self.known else getattr(builtins, name, Unknown)
+
+
 @functools.cache
 def annotations(thing: Callable[..., Any] | type) -> Mapping[str, Any]:
-    """Resolved annotations of a function's parameters or a dataclass's fields, `Annotated` kept."""
-    return typing.get_type_hints(thing, include_extras=True)
+    """Resolved annotations of a function's parameters or a dataclass's fields, `Annotated` kept; nothing is imported for it."""
+    found: dict[str, Any] = {}
+    fields = {field.name for field in dataclasses.fields(thing)} if isinstance(thing, type) else set(thing.__annotations__)  # type: ignore[arg-type]
+    for owner in reversed(thing.__mro__) if isinstance(thing, type) else [thing]:
+        own = {name: hint for name, hint in inspect.get_annotations(owner).items() if name in fields}
+        holder = types.SimpleNamespace(__annotations__=own)
+        found.update(typing.get_type_hints(holder, globalns={}, localns=_Names(owner.__module__), include_extras=True))
+    return found
 
 
 @functools.cache

@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ from infra.errors import BackendLost
 from infra.hygiene import Uses
 from infra.job import Job, Outcome, Place, Ref
 from infra.node import Node
-from infra.schedule import Schedule, survivors
+from infra.schedule import ENDED_WELL, Schedule, survivors
 from infra.store import Record, Store
 from infra.store.lease import Driver
 from infra.store.pins import pinned
@@ -44,14 +45,14 @@ class Backend(Protocol):
 
 @dataclass
 class Finished:
-    """What a run leaves: the state of every node that was needed, and how the others failed."""
+    """What a run leaves: the state of every node that was needed, by key, and how the others failed."""
 
     plan: Plan
     store: Store
     fingerprints: Fingerprints
-    state: dict[Node, str]
-    failures: dict[Node, Outcome] = field(default_factory=dict)
-    retries: dict[Node, int] = field(default_factory=dict)
+    state: dict[str, str]
+    failures: dict[str, Outcome] = field(default_factory=dict)
+    retries: int = 0
     seconds: float = 0.0
 
     def record(self, node: Node) -> Record | None:
@@ -62,7 +63,7 @@ class Finished:
 
     @property
     def complete(self) -> bool:
-        return all(self.state[node] in ("hit", "done") for node in self.plan.targets.values())
+        return all(self.state[self.fingerprints.key(node)] in ENDED_WELL for node in self.plan.targets.values())
 
     @property
     def exit_code(self) -> int:
@@ -78,29 +79,29 @@ class Runner:
     def __init__(self, store: Store, backend: Backend, place: Place, pins: dict[str, str], watch: Watch) -> None:
         self.store, self.backend, self.place, self.pins, self.watch = store, backend, place, pins, watch
         self.fingerprints = Fingerprints(pins)
-        self.nodes: dict[str, Node] = {}  # key -> running node
-        self.tries: dict[Node, int] = {}
-        self.losses: dict[Node, int] = {}
-        self.failures: dict[Node, Outcome] = {}
-        self.later: list[tuple[float, Node]] = []  # retries that wait for their back-off
+        self.flying: set[str] = set()  # keys handed to the backend
+        self.tries: Counter[str] = Counter()
+        self.losses: Counter[str] = Counter()
+        self.failures: dict[str, Outcome] = {}
+        self.later: list[tuple[float, str]] = []  # retries that wait for their back-off
 
     def run(self, plan: Plan) -> Finished:
         """Compute what is missing. Raises BackendLost (exit 4) or KeyboardInterrupt; what finished by then is recorded."""
         started = time.monotonic()
-        self.schedule = Schedule(plan, lambda node: self.store.has(self.fingerprints.key(node)))
+        self.schedule = Schedule(plan, self.fingerprints.key, self.store.has)
         self.watch("plan", None, schedule=self.schedule, plan=plan)
         if self.schedule.unfinished():
             self._run(plan)
-        return Finished(plan, self.store, self.fingerprints, self.schedule.state, self.failures, self.tries, time.monotonic() - started)
+        retries = self.tries.total() + self.losses.total() - len(self.failures)
+        return Finished(plan, self.store, self.fingerprints, self.schedule.state, self.failures, max(0, retries), time.monotonic() - started)
 
     def _run(self, plan: Plan) -> None:
         self.uses = Uses(self.fingerprints.canon)
         for node in plan.nodes():
             self.uses.add(node)
-        self.driver = Driver(self.store.place)
-        self.driver.start()
-        journal = Journal(self.place.folder, f"driver-{os.getpid()}")
-        self.journal = journal
+        driver, journal = Driver(self.store.place), Journal(self.place.folder, f"driver-{os.getpid()}")
+        self.driver, self.journal = driver, journal
+        driver.start()
         try:
             self.backend.start()
             self._loop()
@@ -109,31 +110,32 @@ class Runner:
             raise
         finally:
             self.backend.stop()
-            self.driver.stop()
+            driver.stop()
             journal.close()
 
     def _loop(self) -> None:
         while self.schedule.unfinished():
             waiting = self._launch()
             event = self.backend.next(0.5 if waiting else 0.2)
-            if event is not None:
+            while event is not None:
                 self._handle(*event)
+                event = self.backend.next(0)
             self.watch("tick", None)
             now = time.monotonic()
-            for when, node in [entry for entry in self.later if entry[0] <= now]:
-                self.later.remove((when, node))
-                self.schedule.again(node)
+            for when, key in [entry for entry in self.later if entry[0] <= now]:
+                self.later.remove((when, key))
+                self.schedule.again(key)
 
     def _launch(self) -> bool:
         """Submit what is ready and whose lease is ours; True where something waits for another driver."""
         sweeps: dict[Any, list[Job]] = {}
         waiting = False
         for node in self.schedule.ready():
-            if len(self.nodes) >= IN_FLIGHT and not node.sweep:
-                continue
+            if len(self.flying) >= IN_FLIGHT and not node.sweep:
+                break
             key = self.fingerprints.key(node)
             if self.store.has(key):  # another driver, or a worker that outlived its own
-                self._finish(node, "done")
+                self._finish(key, "done")
             elif holder := self.driver.acquire(key):
                 waiting = True
                 self.watch("waiting", node, holder=holder)
@@ -145,10 +147,10 @@ class Runner:
 
     def _start(self, node: Node, key: str, sweeps: dict[Any, list[Job]]) -> None:
         job = self._job(node, key)
-        self.schedule.start(node)
-        self.nodes[key] = node
+        self.schedule.start(key)
+        self.flying.add(key)
         self.watch("queued", node)
-        if node.sweep and not self.losses.get(node) and not self.tries.get(node):
+        if node.sweep and job.attempt == 1:
             sweeps.setdefault(node.sweep, []).append(job)
         else:
             self.backend.submit(job)
@@ -159,9 +161,8 @@ class Runner:
         arguments, members = found
         ready = {name: self._refer(pinned(value, self.pins)) for name, value in arguments.items()}
         data = tuple(sorted([mark, *part] for mark, part in self.uses.marked[node]))
-        tries = self.tries.get(node, 0) + self.losses.get(node, 0)
-        canonical = self.fingerprints.arguments(node)
-        return Job(key, self.fingerprints.of(node), node.fn, ready, canonical, node.on, self.place, node.title, node.point, data, members, tries + 1)
+        canonical, attempt = self.fingerprints.arguments(node), 1 + self.tries[key] + self.losses[key]
+        return Job(key, self.fingerprints.of(node), node.fn, ready, canonical, node.on, self.place, node.title, node.point, data, members, attempt)
 
     def _refer(self, value: Any) -> Any:
         if isinstance(value, Node):
@@ -177,49 +178,50 @@ class Runner:
             raise BackendLost("the Ray head or the process that executes jobs went away; what was finished is recorded: run the same command to go on")
         if kind != "outcome":
             self.watch(kind, None, value=value)
-            return
-        node = self.nodes.pop(value.key, None)
-        if node is None:
-            return
-        if value.state == "done":
-            self._finish(node, "done", seconds=value.seconds)
-        elif not self._retry(node, value):
-            self._fail(node, value)
+        elif value.key in self.flying:
+            self.flying.discard(value.key)
+            if value.state == "done":
+                self._finish(value.key, "done")
+            elif not self._retry(value):
+                self._fail(value)
 
-    def _retry(self, node: Node, outcome: Outcome) -> bool:
-        counts, limit = (self.losses, 0 if node.sweep and self.backend.retries_sweeps else LOSSES) if outcome.state == "lost" else (self.tries, RETRIES if outcome.retry else 0)
-        counts[node] = counts.get(node, 0) + 1
-        if counts[node] > limit:
+    def _retry(self, outcome: Outcome) -> bool:
+        key, node = outcome.key, self.schedule.nodes[outcome.key]
+        lost = outcome.state == "lost"
+        limit = (0 if node.sweep and self.backend.retries_sweeps else LOSSES) if lost else RETRIES * outcome.retry
+        counts = self.losses if lost else self.tries
+        counts[key] += 1
+        if counts[key] > limit:
             return False
         self.watch("retry", node, reason=outcome.error)
-        delay = 0.0 if outcome.state == "lost" else random.uniform(0.5, 1.0) * 2 ** counts[node]
-        self.later.append((time.monotonic() + delay, node))
+        delay = 0.0 if lost else random.uniform(0.5, 1.0) * 2 ** counts[key]
+        self.later.append((time.monotonic() + delay, key))
         return True
 
-    def _fail(self, node: Node, outcome: Outcome) -> None:
-        self.failures[node] = outcome
+    def _fail(self, outcome: Outcome) -> None:
+        self.failures[outcome.key] = outcome
         if outcome.state != "stopped":
             facts = {"error": outcome.error, "kind": outcome.kind or outcome.state, "traceback": outcome.traceback, "time": time.time()}
             with contextlib.suppress(Exception):  # a store that is full must not hide why
                 self.store.fail(outcome.key, facts)
-        self._finish(node, outcome.state if outcome.state == "stopped" else "failed", error=outcome.error, failure=outcome.kind or outcome.state)
+        self._finish(outcome.key, outcome.state if outcome.state == "stopped" else "failed", error=outcome.error, cause=outcome.kind or outcome.state)
 
-    def _finish(self, node: Node, state: str, **facts: Any) -> None:
-        blocked = self.schedule.finish(node, state)
-        self._tell(node, state, **facts)
+    def _finish(self, key: str, state: str, **facts: Any) -> None:
+        blocked = self.schedule.finish(key, state)
+        self._tell(key, state, **facts)
         for below in blocked:
             self._tell(below, "blocked")
 
-    def _tell(self, node: Node, state: str, **facts: Any) -> None:
-        record = self.store.record(self.fingerprints.key(node)) if state == "done" else None
-        seconds = record.seconds if record else 0.0
-        self.watch(state, node, **{**facts, "seconds": seconds})
+    def _tell(self, key: str, state: str, **facts: Any) -> None:
+        node = self.schedule.nodes[key]
+        record = self.store.record(key) if state == "done" else None
+        self.watch(state, node, **{**facts, "seconds": record.seconds if record else 0.0})
         made = record is not None and str(record.result.get("type", "")).startswith("components.weights")
         if made or (state == "failed" and node.sweep):
             self.journal.write(
                 "node", fingerprint=self.fingerprints.of(node), function=node.function, label=node.title, state=state, params=dict(node.point),
-                uri=self.store.payload(record) if made and record else "", digest=record.digest if record else "", is_checkpoint=made,
-                duration=seconds, error=facts.get("error", ""),
+                uri=self.store.payload(record) if made and record else "", digest=record.digest if record else "", is_checkpoint=made or bool(node.sweep),
+                duration=record.seconds if record else 0.0, reason=facts.get("error", ""),
             )  # fmt: skip
 
     def _interrupt(self) -> None:
@@ -227,6 +229,9 @@ class Runner:
         with contextlib.suppress(OSError):
             open(os.path.join(self.place.folder, STOP), "x").close()
         until = time.monotonic() + GRACE
-        while self.nodes and time.monotonic() < until and (event := self.backend.next(0.5)) != ("lost", None):
+        while self.flying and time.monotonic() < until:
+            event = self.backend.next(0.5)
+            if event and event[0] == "lost":
+                return
             if event and event[0] == "outcome":
-                self.nodes.pop(event[1].key, None)
+                self.flying.discard(event[1].key)

@@ -9,16 +9,18 @@ import dataclasses
 import hashlib
 import itertools
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 Point = Mapping[str, Any]  # dotted path -> value
 
 
-class Distribution(Protocol):
+class Distribution(ABC):
     """One knob's distribution, by its quantile function."""
 
+    @abstractmethod
     def at(self, u: float) -> float | int | str:
         """The value at quantile u in [0, 1)."""
 

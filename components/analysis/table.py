@@ -17,24 +17,24 @@ MEAN = "mean of shifts"  # the split name of the rows that average the shifts, e
 
 @revision(1)
 def tabulate(
-    models: list[str],
+    predictions: Annotated[Mapping[str, list[Predictions]], "reports"],
     splits: list[str],
-    predictions: Annotated[list[Predictions], "reports"],
     baseline: str,
     *,
     shifts: list[str] | None = None,
 ) -> Table:
     """One row for each model and split, and for each model's mean of shifts.
 
-    predictions: flat and model-major, `len(models) * len(splits)`; baseline: the model that the others are compared with, paired by
+    predictions: of each model, by its name, one for each split; baseline: the model that the others are compared with, paired by
     example id; shifts: the splits that the mean is over, by default all but the first. Columns: top1 with correct, n, low, high; top5
     (None where there are at most 5 classes); mean_per_class; calibration_error; difference to the baseline with low, high, p and verdict
     (`better`, `worse`, `no evidence`, or `baseline`); leads: no model of the table is measurably better here.
     ValueError where models answered different examples of a split, or a name is missing.
     """
     shifts = splits[1:] if shifts is None else shifts
-    _check(models, splits, len(predictions), baseline, shifts)
-    marks = [[_correct(predictions[m * len(splits) + s]) for s in range(len(splits))] for m in range(len(models))]
+    models = list(predictions)
+    _check(predictions, splits, baseline, shifts)
+    marks = [[_correct(answers) for answers in row] for row in predictions.values()]
     for s, split in enumerate(splits):
         for m, model in enumerate(models):
             if not np.array_equal(marks[m][s][0], marks[0][s][0]):
@@ -42,7 +42,7 @@ def tabulate(
     rows: list[dict[str, Any]] = []
     for m, model in enumerate(models):
         for s, split in enumerate(splits):
-            rows.append({"model": model, "split": split, **_scores(predictions[m * len(splits) + s])})
+            rows.append({"model": model, "split": split, **_scores(predictions[model][s])})
         if shifts:
             averaged = [rows[m * (len(splits) + 1) + splits.index(name)] for name in shifts]
             rows.append({"model": model, "split": MEAN, **_averages(averaged, [marks[m][splits.index(name)] for name in shifts])})
@@ -62,14 +62,15 @@ def compare(first: Sequence[tuple[np.ndarray, np.ndarray]], second: Sequence[tup
     return mean_difference([(ids, a.astype(np.int64) - b) for (ids, a), (_, b) in zip(first, second, strict=True)])
 
 
-def _check(models: Sequence[str], splits: Sequence[str], found: int, baseline: str, shifts: Sequence[str]) -> None:
-    for what, names in (("models", models), ("splits", splits), ("shifts", shifts)):
+def _check(predictions: Mapping[str, Sequence[Predictions]], splits: Sequence[str], baseline: str, shifts: Sequence[str]) -> None:
+    for what, names in (("splits", splits), ("shifts", shifts)):
         if len(set(names)) != len(names):
             raise ValueError(f"the {what} of a table need different names: {', '.join(names)}")
-    if found != len(models) * len(splits):
-        raise ValueError(f"{found} predictions for {len(models)} models on {len(splits)} splits: give {len(models) * len(splits)}, model by model")
-    if baseline not in models:
-        raise ValueError(f"the baseline {baseline!r} is not a model of the table: choose one of {', '.join(models)}")
+    for model, row in predictions.items():
+        if len(row) != len(splits):
+            raise ValueError(f"{model} has {len(row)} predictions for {len(splits)} splits: give one for each")
+    if baseline not in predictions:
+        raise ValueError(f"the baseline {baseline!r} is not a model of the table: choose one of {', '.join(predictions)}")
     for name in (*shifts, *([MEAN] if MEAN in splits else [])):
         if name not in splits or name == MEAN:
             raise ValueError(f"{name!r} cannot be a shift or a split here: the splits are {', '.join(splits)}, and {MEAN!r} is reserved")
@@ -103,8 +104,7 @@ def _averages(rows: Sequence[Mapping[str, Any]], marks: Sequence[tuple[np.ndarra
         return None if None in values else float(np.mean(values))
 
     top1 = mean_accuracy(marks)
-    own = {"n": sum(row["n"] for row in rows), "correct": None, **top1._asdict()}
-    own["top1"] = own.pop("value")
+    own = {"n": sum(row["n"] for row in rows), "correct": None, "top1": top1.value, "low": top1.low, "high": top1.high}
     return own | {name: mean(name) for name in ("top5", "mean_per_class", "calibration_error")}
 
 

@@ -36,25 +36,21 @@ def headline(story: Story) -> str:
 
 
 def _comparison(story: Story, here: Row | None, away: Row | None) -> str:
-    """The clauses after the first number: accuracy, then robustness, joined by `and` where they point the same way, else by `but`."""
-    against = baseline_words(story)
-    unit = " points"  # named once
-    clauses, signs = [], []
+    """The clauses after the first number: accuracy, then robustness; `but` where the second takes back what the first gave."""
+    than, clauses, verdicts = baseline_words(story), [], []
     if here is not None and not _missing(here):
-        verdict = here["verdict"]
-        words = f"{ACCURACY[verdict]} {against}" if verdict in ACCURACY else f"as accurate as {against} as far as {here['n']} examples can tell"
-        clauses.append(f"{words} {gap(here, unit)}")
-        signs.append(verdict)
-        unit, against = "", ""
+        verdicts.append(here["verdict"])
+        same = f"as accurate as {than} as far as {here['n']} examples can tell"
+        clauses.append(f"{ACCURACY[verdicts[0]]} {than}" if verdicts[0] in ACCURACY else same)
+        clauses[0] += f" {gap(here, ' points')}"
     if away is not None and not _missing(away):
-        verdict = away["verdict"]
-        than = f" than {against}" if against else ""
-        words = f"{ROBUSTNESS[verdict]}{than} on {_shifts(story)}"
-        if verdict not in ROBUSTNESS:
-            words = f"no measurable difference{f' to {against}' if against else ''} on {_shifts(story)}"
-        clauses.append(f"{words} {gap(away, unit)}")
-        signs.append(verdict)
-    return (" but " if {"better", "worse"} <= set(signs) or signs[1:] == ["worse"] else " and ").join(clauses) if len(clauses) > 1 else clauses[0]
+        verdicts.append(away["verdict"])
+        words = ROBUSTNESS.get(away["verdict"], "no measurable difference")
+        if not clauses:  # the baseline and the unit are named once
+            words += f" {'than' if away['verdict'] in ROBUSTNESS else 'to'} {than}"
+        clauses.append(f"{words} on {_shifts(story)} {gap(away, '' if clauses else ' points')}")
+    turns = verdicts in (["better", "worse"], ["worse", "better"], ["no evidence", "worse"])
+    return (" but " if turns else " and ").join(clauses)
 
 
 def baseline_words(story: Story) -> str:
@@ -82,9 +78,8 @@ def gap(row: Row, unit: str = "") -> str:
 
 
 def signed(share: float) -> str:
-    """A difference of shares as signed percentage points; what rounds to zero has no sign."""
-    text = f"{100 * share:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text
+    """A difference of shares as signed percentage points, with a second decimal where one would hide the sign of a small difference."""
+    return next((text for digits in (1, 2) if float(text := f"{100 * share:+.{digits}f}")), "0.0")
 
 
 def _missing(row: Any) -> bool:

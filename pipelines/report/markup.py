@@ -29,6 +29,11 @@ def join(parts: Iterable[object]) -> Html:
     return Html("\n".join(html(part) for part in parts))
 
 
+def inline(*parts: object) -> Html:
+    """The parts in one line of text, with nothing between them."""
+    return Html("".join(html(part) for part in parts))
+
+
 def section(title: str, lead: object, *children: object, long: bool = False) -> Html:
     """A card with a heading and one line that says what it shows."""
     return element("section", element("h2", title), element("p", lead) if lead else None, *children, class_="long" if long else None)

@@ -80,7 +80,7 @@ def shifts(story: Story) -> Picture | None:
     from components.figures.shifts import draw_shifts
 
     wanted = [m for m in story.models if m.main and (m.kind in ("zero_shot", "best", "greedy", "wise") or m.name in (story.winner.model, story.baseline))]
-    order = [*([story.in_distribution] if story.in_distribution else []), *(split.name for split in story.shifts)]
+    order = [*([story.in_distribution] if story.in_distribution else []), MEAN, *(split.name for split in story.shifts)]
     rows = [
         {"split": split, "model": model.name, "kind": model.kind, "value": row["top1"], "low": row["low"], "high": row["high"]}
         for split in order
@@ -89,7 +89,7 @@ def shifts(story: Story) -> Picture | None:
     ]
     if not rows:
         return None
-    caption = "Top-1 accuracy on each reported split; the bars are Wilson 95 % intervals. Overlapping bars do not mean equal models: see the paired differences."
+    caption = "Top-1 accuracy on each reported split; the bars are 95 % intervals. Overlapping bars do not mean equal models: the table has the paired comparison."
     return Picture("shifts", "Split by split", caption, draw_shifts(rows), rows)
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from pipelines.report.headline import MEAN, baseline_words, headline, model_named, signed
-from pipelines.report.markup import Html, code, details, element, html, join, section, table, text, typeset
+from pipelines.report.markup import Html, code, details, element, html, inline, join, section, table, text, typeset
 from pipelines.report.numbers import count, duration, knob, size
 from pipelines.report.pictures import Picture
 from pipelines.report.story_types import Model, Row, Story
 
 ARROWS = {"better": ("▲", "measurably better than"), "worse": ("▼", "measurably worse than")}
-USES = {"trained": "the models were trained on it", "selected": "models were chosen on it", "reported": "nothing was trained or chosen on it"}
+USES = {"trained": "training", "selected": "choosing models", "reported": "this report alone"}
 
 
 def opening(story: Story) -> Html:
@@ -22,8 +23,13 @@ def opening(story: Story) -> Html:
     if story.totals.seconds is not None:
         facts.append(duration(story.totals.seconds))
     named = f"stockpot · {story.study}" + (f" · {story.preset}" if story.preset else "")
-    top = [element("p", named, class_="eyebrow"), element("h1", typeset(headline(story))), element("p", " · ".join(facts), class_="facts")]
+    top = [element("p", named, class_="eyebrow"), element("h1", _quiet(typeset(headline(story)))), element("p", " · ".join(facts), class_="facts")]
     return element("header", *top, tiles(story), class_="top")
+
+
+def _quiet(sentence: str) -> Html:
+    """The sentence with what stands in brackets set back."""
+    return inline(*(element("span", part) if part.startswith("(") else part for part in re.split(r"(\([^)]*\))", sentence)))
 
 
 def tiles(story: Story) -> Html:
@@ -37,8 +43,8 @@ def tiles(story: Story) -> Html:
     totals = story.totals
     if totals.trials:
         failed = sum(totals.failures.values())
-        lost = " of ".join((str(totals.trials - failed), count(totals.trials, "trial"))) + " finished" if failed else "all finished"
-        shown.append(_tile("trials", str(totals.trials), "", f"{lost}, {count(totals.retries, 'retry').replace('retrys', 'retries')}"))
+        lost = f"{totals.trials - failed} finished, {failed} failed" if failed else "all finished"
+        shown.append(_tile("trials", str(totals.trials), "", f"{lost}, {count(totals.retries, 'restart')}"))
     if totals.seconds is not None:
         spent = f"{duration(totals.cpu_seconds)} of CPU time, {size(totals.bytes)} kept" if totals.cpu_seconds is not None else f"{size(totals.bytes)} kept"
         shown.append(_tile("time", duration(totals.seconds), "", spent))
@@ -55,7 +61,7 @@ def _against(story: Story, row: Row) -> object:
         return typeset(f"{100 * row['low']:.1f}-{100 * row['high']:.1f}")
     sign = ARROWS.get(row["verdict"])
     change = typeset(f"{signed(row['difference'])} ({signed(row['difference_low'])} to {signed(row['difference_high'])})")
-    return join([element("span", f"{sign[0]} {change}" if sign else change, class_=row["verdict"] if sign else None), f" against {baseline_words(story)}"])
+    return inline(element("span", f"{sign[0]} {change}" if sign else change, class_=row["verdict"] if sign else None), f" against {baseline_words(story)}")
 
 
 def figure(picture: Picture, inline: str) -> Html:
@@ -72,24 +78,18 @@ def results(story: Story) -> Html:
     parts: list[object] = [matrix(story, main, "models and splits"), element("p", _key(story), class_="legend")]
     curve, singles = [m for m in folded if m.alpha is not None], [m for m in folded if m.alpha is None]
     if singles:
-        parts.append(details(f"{count(len(singles), 'individual model')}", matrix(story, singles, "individual models and splits")))
+        parts.append(details(count(len(singles), "individual model"), matrix(story, singles, "individual models and splits")))
     if curve:
-        parts.append(details(f"{count(len(curve), 'interpolation')}", matrix(story, curve, "interpolations and splits")))
+        parts.append(details(count(len(curve), "interpolation"), matrix(story, curve, "interpolations and splits")))
     parts.append(details("every metric", every_metric(story)))
     return section("Results", lead, *parts, long=True)
 
 
 def _key(story: Story) -> Html:
-    return join(
-        [
-            element("span", "▲", class_="better"),
-            f" measurably better and ",
-            element("span", "▼", class_="worse"),
-            f" measurably worse than {baseline_words(story)} (paired, 95 %); no arrow: no evidence of a difference. ",
-            element("b", "Bold"),
-            ": no model of the run is measurably better on this split. With many comparisons, one in twenty arrows is chance.",
-        ]
-    )
+    arrows = [element("span", arrow, class_=verdict) for verdict, (arrow, _) in ARROWS.items()]
+    against = f" measurably worse than {baseline_words(story)} (paired, 95 %); no arrow: no evidence of a difference. "
+    bold = ": no model of the run is measurably better on this split. Among many comparisons, about one arrow in twenty comes by chance."
+    return inline(arrows[0], " measurably better, ", arrows[1], against, element("b", "Bold"), bold)
 
 
 def matrix(story: Story, models: list[Model], caption: str) -> Html:
@@ -143,12 +143,12 @@ def search(story: Story) -> Html:
     """Each candidate of the greedy search with the reason for its fate."""
     if not story.search:
         return Html("")
-    head = ["candidate", "fate", "held-out, alone", "soup with it", element("th", "why", class_="text", scope="col")]
+    head = ["candidate", element("th", "fate", class_="text", scope="col"), "held-out, alone", "soup with it", element("th", "why", class_="text", scope="col")]
     body = []
     for c in story.search:
         fate = element("span", "accepted" if c.accepted else "rejected", class_=f"tag {'yes' if c.accepted else 'no'}")
         soup = None if c.soup_correct is None else f"{c.soup_correct} of {c.n}"
-        body.append([f"trial {c.trial}", fate, f"{c.correct} of {c.n}", soup, text(c.reason)])
+        body.append([f"trial {c.trial}", element("td", fate, class_="text"), f"{c.correct} of {c.n}", soup, text(c.reason)])
     return table(head, body, "the greedy search")
 
 
@@ -184,8 +184,7 @@ def glossary(story: Story) -> Html:
     head = ["split", "examples", element("th", "used for", class_="text", scope="col"), element("th", "what it is", class_="text", scope="col")]
     body = []
     for s in story.splits:
-        use = "reported" + (", out of distribution" if s.shift else "") if s.meaning == "reported" else s.meaning
-        body.append([s.name, f"{s.n:,}", element("td", f"{use}: {USES[s.meaning]}", class_="text"), text(s.note)])
+        body.append([s.name, f"{s.n:,}", text(f"{USES[s.meaning]}, out of distribution" if s.shift else USES[s.meaning]), text(s.note)])
     parts: list[object] = [table(head, body, "the splits")]
     for card in story.data:
         skipped = f"{card.name}: {count(card.n, 'example')}, {len(card.skipped)} skipped"
@@ -219,7 +218,7 @@ def records(story: Story) -> Html:
     parts: list[object] = []
     if story.digests:
         body = [[name, element("td", digest, class_="text mono")] for name, digest in story.digests.items()]
-        parts.append(details(f"{count(len(story.digests), 'digest')}", table(["artefact", element("th", "sha256", class_="text", scope="col")], body, "digests")))
+        parts.append(details(count(len(story.digests), "digest"), table(["artefact", element("th", "sha256", class_="text", scope="col")], body, "digests")))
     if story.environment:
         parts.append(details("environment", pairs(story.environment)))
     totals = {"trials": story.totals.trials, "retries": story.totals.retries, "cache hits": story.totals.hits}

@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from components.analysis.table import tabulate
@@ -83,9 +94,11 @@ def _stages() -> tuple[Stage, ...]:
     stages.append(Stage("uniform", "uniform soup", "uniform", "ran", 0.3, tuned, "laptop", "worker 0", 101.0))
     stages.append(Stage("best", "best single", "best", "ran", 0.1, held + tuned, "laptop", "worker 1", 101.0))
     stages.append(Stage("greedy", "greedy soup", "greedy", "ran", 6.2, held + tuned, "laptop", "worker 0", 101.5))
-    for k, (source, split) in enumerate((s, d) for s in ("zero", "uniform", "best", "greedy") for d in ("digits", *SHIFTS)):
-        stages.append(Stage(f"p{k}", f"predict {split}", "predict", "ran", 0.6, (source,), "laptop", f"worker {k % 2}", 108.0 + k // 2 * 0.7))
-    stages.append(Stage("table", "table", "tabulate", "ran", 0.2, tuple(f"p{k}" for k in range(36)), "laptop", "worker 0", 121.0))
+    stages += [Stage(f"wise{k}", f"α = {k / 10}", "wise_ft", "ran", 0.1, ("zero", "best"), "laptop", "worker 1", 101.2 + 0.1 * k) for k in range(11)]
+    sources = ("zero", "uniform", "best", "greedy", *(f"wise{k}" for k in range(11)))
+    for k, (source, split) in enumerate((s, d) for s in sources for d in ("digits", *SHIFTS)):
+        stages.append(Stage(f"p{k}", f"predict {split}", "predict", "ran", 0.2, (source,), "laptop", f"worker {k % 2}", 108.0 + k // 2 * 0.2))
+    stages.append(Stage("table", "table", "tabulate", "ran", 0.2, tuple(f"p{k}" for k in range(135)), "laptop", "worker 0", 122.0))
     return tuple(stages)
 
 
@@ -93,7 +106,7 @@ def _trials(world: World) -> tuple[Trial, ...]:
     trials = []
     for t in range(8):
         point = {"update.lr": float(f"{10 ** world.rng.uniform(-4, -2.5):.4g}"), "update.weight_decay": float(f"{10 ** world.rng.uniform(-3, -0.5):.4g}")}
-        point |= {"objective.smoothing": (0.0, 0.1)[t % 2], "steps": (100, 200, 300)[t % 3], "objective.views.scale": ("0.9", "0.7")[t // 4]}
+        point |= {"objective.smoothing": (0.0, 0.1)[t % 2], "steps": (100, 200, 300)[t % 3], "views.augment": ("none", "rand-m9-n1", "rand-m5-n2")[t % 5 % 3]}
         done = {"correct": 430 - 3 * (*ORDER, 7).index(t), "n": 450, "seconds": 17.0 + t, "uri": f"file:///store/train-{t}", "digest": f"{t}f9c" * 16}
         trials.append(Trial(t, point, **done) if t < 7 else Trial(t, point, status="diverged"))
     return tuple(trials)
@@ -118,7 +131,7 @@ def build() -> Story:
     splits = ["digits", *SHIFTS]
     answers = {split: _answers(world, split) for split in splits}
     names = list(answers["digits"])
-    table = tabulate(names, splits, [world.predictions(answers[s][m]) for m in names for s in splits], "best single")
+    table = tabulate({m: [world.predictions(answers[s][m]) for s in splits] for m in names}, splits, "best single")
     cosines = np.clip(0.35 + 0.25 * world.rng.random((7, 7)), 0, 1)
     cosines = (cosines + cosines.T) / 2
     np.fill_diagonal(cosines, 1.0)
@@ -159,3 +172,90 @@ def build() -> Story:
 @pytest.fixture(scope="session")
 def story() -> Story:
     return build()
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What a browser saw of a page: its picture, what it complained about, what it asked the network for, and answers to expressions."""
+
+    png: bytes
+    complaints: list[str]
+    requests: list[str]
+    answers: list[Any]
+
+
+class Chromium:
+    """A headless Chromium, spoken to by its DevTools protocol."""
+
+    FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update")
+
+    def __init__(self, profile: Path) -> None:
+        flags = (*self.FLAGS, "--disable-sync", "--hide-scrollbars", "--remote-debugging-port=0", f"--user-data-dir={profile}")
+        self.process = subprocess.Popen(["chromium", *flags, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        written, deadline = profile / "DevToolsActivePort", time.monotonic() + 60
+        while not (written.exists() and written.read_text().count("\n")):
+            assert self.process.poll() is None and time.monotonic() < deadline, "chromium did not start"
+            time.sleep(0.1)
+        self.port = int(written.read_text().split()[0])
+
+    def visit(self, page: str, width: int = 1280, height: int = 900, dark: bool = False, ask: tuple[str, ...] = (), media: str = "") -> Visit:
+        return asyncio.run(self._visit(page, width, height, dark, ask, media))
+
+    async def _visit(self, page: str, width: int, height: int, dark: bool, ask: tuple[str, ...], media: str) -> Visit:
+        import aiohttp
+
+        async with aiohttp.ClientSession() as session:
+            async with session.put(f"http://127.0.0.1:{self.port}/json/new?about:blank") as answer:
+                target = await answer.json(content_type=None)
+            async with session.ws_connect(target["webSocketDebuggerUrl"], max_msg_size=0) as socket:
+                events: list[dict[str, Any]] = []
+                count = 0
+
+                async def until(done: Any) -> dict[str, Any]:
+                    while True:
+                        message = json.loads((await asyncio.wait_for(socket.receive(), 60)).data)
+                        events.append(message)
+                        if done(message):
+                            assert "error" not in message, message
+                            return message
+
+                async def send(method: str, **params: Any) -> dict[str, Any]:
+                    nonlocal count
+                    count += 1
+                    await socket.send_json({"id": count, "method": method, "params": params})
+                    return (await until(lambda m: m.get("id") == count))["result"]
+
+                for domain in ("Page", "Runtime", "Log", "Network"):
+                    await send(f"{domain}.enable")
+                await send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+                await send("Emulation.setEmulatedMedia", media=media, features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
+                await send("Page.navigate", url=f"file://{page}")
+                if not any(e.get("method") == "Page.loadEventFired" for e in events):
+                    await until(lambda m: m.get("method") == "Page.loadEventFired")
+                answers = []
+                for expression in ask:
+                    found = await send("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+                    assert "exceptionDetails" not in found, found
+                    answers.append(found["result"].get("value"))
+                size = (await send("Page.getLayoutMetrics"))["cssContentSize"]
+                clip = {"x": 0, "y": 0, "width": width, "height": size["height"], "scale": 1}
+                picture = await send("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
+            async with session.get(f"http://127.0.0.1:{self.port}/json/close/{target['id']}"):
+                pass
+        bad = ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded")
+        complaints = [json.dumps(e["params"]) for e in events if e.get("method") in bad]
+        requests = [e["params"]["request"]["url"] for e in events if e.get("method") == "Network.requestWillBeSent"]
+        return Visit(base64.b64decode(picture["data"]), complaints, requests, answers)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    if shutil.which("chromium") is None:
+        pytest.skip("Chromium is not installed")
+    browser = Chromium(tmp_path_factory.mktemp("chromium"))
+    yield browser
+    browser.stop()

@@ -1,0 +1,28 @@
+"""The only reader of the environment: where things lie unless a flag says otherwise, and how fsspec is configured in a process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def default_store() -> str:
+    """`STOCKPOT_STORE`, else the folder `store` below the current one."""
+    return os.environ.get("STOCKPOT_STORE", "store")
+
+
+def default_tracking() -> str:
+    """`MLFLOW_TRACKING_URI`, else "" (a database beside a local store)."""
+    return os.environ.get("MLFLOW_TRACKING_URI", "")
+
+
+def cache_folder() -> str:
+    """The node's cache of decoded data: `STOCKPOT_CACHE`, else below the user's cache folder."""
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return os.environ.get("STOCKPOT_CACHE") or os.path.join(home, "stockpot", "data")
+
+
+def on_terminal() -> bool:
+    """Whether a person watches: a terminal that can redraw, outside CI."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not os.environ.get("CI")

@@ -1,0 +1,81 @@
+"""stockpot: fine-tune one open_clip model many times, and turn the runs into one better model.
+
+The command line. Errors are one line (the thing, the reason, the remedy) and an exit code: 0 ok, 2 bad input, 3 partial success, 4 infrastructure
+(the same command continues), 5 integrity, 130 interrupted; 1 is our bug.
+"""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+
+from infra.errors import BUG, INFRASTRUCTURE, INTERRUPTED, exit_code_of
+
+COMMANDS = {
+    "run": "run a study:            stockpot run soup tiny --trials 16",
+    "plan": "what a run would do:    stockpot plan soup paper",
+    "show": "what a store holds:     stockpot show [KEY]",
+    "predict": "labels for images:      stockpot predict MODEL FOLDER > labels.csv",
+    "eval": "score a model:          stockpot eval MODEL --data Folder --data.url ./photos",
+    "merge": "combine checkpoints:    stockpot merge uniform A B C --out ./soup",
+    "report": "the page of a study:    stockpot report soup tiny",
+    "verify": "check a store's bytes:  stockpot verify --store ./store",
+    "doctor": "check this machine:     stockpot doctor --store ./store",
+}
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: stop as Ctrl-C does, and say that the same command continues (exit 4)."""
+
+    exit_code = INFRASTRUCTURE
+
+
+def terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def usage() -> str:
+    """The front page of the help: commands, and the studies from their files and docstrings."""
+    from pipelines.commands.studies import studies
+
+    lines = ["usage: stockpot COMMAND ...", "", (__doc__ or "").split("\n")[0].removeprefix("stockpot: ").capitalize(), "", "commands:"]
+    lines += [f"  {name:<9} {text}" for name, text in COMMANDS.items()]
+    lines += ["", "studies:"] + [f"  {name:<9} {claim}" for name, claim in studies().items()]
+    return "\n".join([*lines, "", "stockpot COMMAND --help tells more; stockpot run STUDY --help lists a study's fields."])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    name = arguments[0]
+    if name not in COMMANDS:
+        print(f"stockpot: {name!r} is not a command; there are {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        return int(importlib.import_module(f"pipelines.commands.{name}").main(arguments[1:]))
+    except KeyboardInterrupt as stop:
+        print("\nstopped; what was finished is kept, and the same command goes on from there", file=sys.stderr)
+        return getattr(stop, "exit_code", INTERRUPTED)
+    except BrokenPipeError:
+        return 0
+    except Exception as error:
+        code = exit_code_of(error)
+        if debug or code == BUG:
+            traceback.print_exc()
+        line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        print(f"stockpot: {line}" if code != BUG else "stockpot: this is a bug of ours, not of yours; nothing finished is lost", file=sys.stderr)
+        return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,175 @@
+"""Progress: on a terminal one live table with an ETA and a line for each finished stage; in a log, plain lines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from infra import settings
+from infra.node import Node
+from infra.runner import Finished
+from infra.schedule import Schedule
+from infra.tracking.journal import read
+
+Stage = dict[str, float]  # counts by state, seconds
+
+
+def clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes}:{seconds:02d}" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d}"
+
+
+class View:
+    """Watches a run and tells a person; `watch` is what the runner calls."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.live: Any = None
+        self.console: Any = None
+        self.schedule: Schedule | None = None
+        self.started = self.drawn = time.monotonic()
+        self.spent: dict[str, list[float]] = {}  # function -> seconds of its finished nodes
+        self.progress: dict[str, tuple[int, int]] = {}  # fingerprint -> step, steps
+        self.since: dict[str, int] = {}
+        self.steps: dict[str, tuple[str, int]] = {}  # fingerprint -> title, steps
+        self.hit = 0
+
+    def begin(self, folder: str, on_start: Callable[[], None]) -> None:
+        self.folder, self.on_start = folder, on_start
+
+    def __enter__(self) -> View:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        if self.live is not None:
+            self.live.stop()
+
+    def say(self, text: str, style: str = "") -> None:
+        """One line, above the live table where there is one."""
+        if self.quiet:
+            return
+        if self.console is not None:
+            self.console.print(text, style=style, highlight=False)
+        else:
+            print(text, flush=True)
+
+    def watch(self, event: str, node: Node | None, **facts: Any) -> None:
+        handler = getattr(self, f"_{event}", None)
+        if handler is not None:
+            handler(node, **facts)
+
+    def _plan(self, node: Node | None, schedule: Schedule, plan: Any) -> None:
+        self.schedule = schedule
+        self.hit = schedule.count("hit")
+        if not schedule.unfinished():
+            return
+        self.on_start()
+        self.started = time.monotonic()
+        if settings.on_terminal() and not self.quiet:
+            from rich.console import Console
+            from rich.live import Live
+
+            self.console = Console()
+            self.live = Live(console=self.console, refresh_per_second=4, transient=True)
+            self.live.start()
+        pending = schedule.count("pending")
+        self.say(f"{pending} stages to run, {self.hit} of those needed are there already; starting workers")
+
+    def _ready(self, node: Node | None, value: Mapping[str, Any]) -> None:
+        gpus = f", {value['gpus']:g} GPUs" if value.get("gpus") else "; no accelerator, so GPU stages run on CPUs"
+        self.say(f"workers are ready after {clock(time.monotonic() - self.started)}: {value['cpus']:g} CPUs{gpus}", "dim")
+
+    def _queued(self, node: Node) -> None:
+        assert self.schedule is not None
+        steps = node.arguments.get("steps")
+        if isinstance(steps, int):
+            self.steps[self.schedule.key(node).rsplit("-", 1)[-1]] = (node.title, steps)
+
+    def _done(self, node: Node, seconds: float, **facts: Any) -> None:
+        assert self.schedule is not None
+        self.spent.setdefault(node.function, []).append(seconds)
+        self.progress.pop(self.schedule.key(node).rsplit("-", 1)[-1], None)
+        left = [key for key, state in self.schedule.state.items() if state in ("pending", "running") and self.schedule.nodes[key].fn is node.fn]
+        if not left:
+            times = self.spent[node.function]
+            count = f"{len(times)} x " if len(times) > 1 else ""
+            self.say(f"  ✓ {node.function:<16} {count}{sum(times) / len(times):.1f} s", "green")
+
+    def _failed(self, node: Node, error: str, **facts: Any) -> None:
+        self.say(f"  ✗ {node.title}: {error}", "red")
+
+    def _blocked(self, node: Node, **facts: Any) -> None:
+        self.say(f"  - {node.title}: not run, for want of what failed", "yellow")
+
+    def _retry(self, node: Node, reason: str) -> None:
+        self.say(f"  ↻ {node.title}: {reason}; trying again", "yellow")
+
+    def _waiting(self, node: Node, holder: str) -> None:
+        text = f"  … waiting for {holder}, which computes {node.title}"
+        if getattr(self, "waited", "") != holder:
+            self.waited = holder
+            self.say(text, "yellow")
+
+    def _tick(self, node: Node | None) -> None:
+        if time.monotonic() - self.drawn < (0.5 if self.live else 15.0) or self.schedule is None:
+            return
+        self.drawn = time.monotonic()
+        self._follow()
+        if self.live is not None:
+            self.live.update(self._table())
+        elif not self.quiet:
+            done, total = self._counts()
+            self.say(f"  {done} of {total} stages after {clock(time.monotonic() - self.started)}{self._eta()}")
+
+    def _follow(self) -> None:
+        for line in read(self.folder, self.since):
+            self.since[line.writer] = line.end
+            if line.event.get("kind") == "metric" and line.event["fingerprint"] in self.steps:
+                self.progress[line.event["fingerprint"]] = (int(line.event["step"]), self.steps[line.event["fingerprint"]][1])
+
+    def _counts(self) -> tuple[int, int]:
+        assert self.schedule is not None
+        return self.schedule.count("done", "failed", "blocked"), len(self.schedule.state) - self.hit
+
+    def _eta(self) -> str:
+        """Remaining seconds: what like stages took, else the elapsed time by the share of what is done."""
+        done, total = self._counts()
+        elapsed = time.monotonic() - self.started
+        share = (done + sum(step / steps for step, steps in self.progress.values() if steps)) / max(1, total)
+        return f", about {clock(elapsed * (1 - share) / share)} to go" if share > 0.02 else ""
+
+    def _table(self) -> Any:
+        from rich.table import Table
+
+        assert self.schedule is not None
+        table = Table(box=None, padding=(0, 2), show_header=False)
+        rows: dict[str, list[int]] = {}
+        for key, state in self.schedule.state.items():
+            row = rows.setdefault(self.schedule.nodes[key].function, [0, 0, 0])
+            row[0] += state in ("done", "hit", "failed", "blocked")
+            row[1] += state == "running"
+            row[2] += 1
+        for function, (done, running, total) in rows.items():
+            if running and done < total:
+                table.add_row(function, f"{done}/{total}", bar(done / total), "")
+        for fingerprint, (step, steps) in sorted(self.progress.items(), key=lambda item: self.steps[item[0]][0]):
+            table.add_row(f"  {self.steps[fingerprint][0]}", f"step {step}/{steps}", bar(step / max(1, steps)), "")
+        done, total = self._counts()
+        table.add_row("all", f"{done}/{total}", bar(done / max(1, total)), f"{clock(time.monotonic() - self.started)}{self._eta()}")
+        return table
+
+    def end(self, finished: Finished) -> None:
+        """The closing line of a run, and its failures."""
+        if self.quiet:
+            return
+        done, _ = self._counts()
+        if done == 0 and not finished.failures:
+            self.say("every stage was there already")
+        for key, outcome in finished.failures.items():
+            self.say(f"failed: {key}: {outcome.error}")
+
+
+def bar(share: float, width: int = 24) -> str:
+    full = round(share * width)
+    return "━" * full + "[dim]" + "╌" * (width - full) + "[/dim]"
