@@ -29,8 +29,7 @@ class Digits(Dataset):
 
         from components.data.examples import Rows, combined
 
-        text = _text()
-        table = np.array([line.split(",") for line in text.decode("ascii").split()], dtype=np.float64).astype(np.int64)
+        table = np.fromstring(_text().decode("ascii").replace("\n", ","), dtype=np.int64, sep=",").reshape(-1, 65)
         scans = np.rint(table[:, :64] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8)
         grey = np.zeros((len(scans), 32, 32), np.uint8)
         for place, scan in zip(grey, scans, strict=True):

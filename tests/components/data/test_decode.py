@@ -110,7 +110,7 @@ def test_every_cut_is_noticed(kind: str) -> None:
             decode(whole[:end])
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::PIL.Image.DecompressionBombWarning")
 @settings(deadline=None, max_examples=300)
 @given(kind=st.sampled_from(["PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP"]), data=st.data())
 def test_damage_never_raises_anything_else(kind: str, data: st.DataObject) -> None:
