@@ -19,13 +19,24 @@ if TYPE_CHECKING:
 @revision(1)
 @dataclass(frozen=True)
 class Idx(Dataset):
-    """Images and labels in two IDX files of a folder, plain or .gz; grey images become RGB. Ids are "{images}/{number}"."""
+    """Images and labels in two IDX files of one folder, plain or .gz; grey images become RGB. Ids are "{images}/{number}".
 
-    url: Annotated[str, "address"]
-    images: str = "train-images-idx3-ubyte.gz"
-    labels: str = "train-labels-idx1-ubyte.gz"
+    `Idx("d/images.gz", "d/labels.gz")` is `Idx("images.gz", "labels.gz", url="d")`: the folder is what is pinned.
+    """
+
+    images: str
+    labels: str
     classes: tuple[str, ...] = ()
+    url: Annotated[str, "address"] = ""
     pinned: Annotated[str, "content"] = ""
+
+    def __post_init__(self) -> None:
+        if not self.url:
+            folders, names = zip(*(path.rpartition("/")[::2] for path in (self.images, self.labels)), strict=True)
+            if folders[0] != folders[1]:
+                raise ValueError(f"Idx: {self.images} and {self.labels} lie in different folders; put both into one")
+            for field, value in (("url", folders[0] or "."), ("images", names[0]), ("labels", names[1])):
+                object.__setattr__(self, field, value)
 
     def open(self, run: Run) -> Examples:
         """Read, or find in the cache; ValueError where a file is missing or the two do not match, DataError where one is damaged."""

@@ -187,7 +187,7 @@ def test_parquet_faults(tmp_path: Path, run: Local) -> None:
 def test_idx(tmp_path: Path, run: Local, suffix: str) -> None:
     idx(tmp_path / f"images{suffix}", IMAGES[..., 0])
     idx(tmp_path / f"labels{suffix}", LABELS)
-    data = Idx(str(tmp_path), f"images{suffix}", f"labels{suffix}", ("a", "b", "c"))
+    data = Idx(f"{tmp_path}/images{suffix}", f"{tmp_path}/labels{suffix}", ("a", "b", "c"))
     found = data.open(run)
     assert np.array_equal(np.stack(found.images(range(12))), np.repeat(IMAGES[..., :1], 3, 3))
     assert np.array_equal(found.labels, LABELS) and found.ids[7] == "images/07"
@@ -196,11 +196,14 @@ def test_idx(tmp_path: Path, run: Local, suffix: str) -> None:
 def test_idx_faults(tmp_path: Path, run: Local) -> None:
     idx(tmp_path / "i.gz", IMAGES[..., 0])
     idx(tmp_path / "l.gz", LABELS)
-    data = Idx(str(tmp_path), "i.gz", "l.gz")
+    data = Idx("i.gz", "l.gz", url=str(tmp_path))
+    assert data == Idx(f"{tmp_path}/i.gz", f"{tmp_path}/l.gz")
+    with pytest.raises(ValueError, match="different folders"):
+        Idx("/a/i.gz", "/b/l.gz")
     with pytest.raises(ValueError, match=r"no nothing.gz; the folder has i.gz, l.gz"):
-        Idx(str(tmp_path), "nothing.gz", "l.gz").open(run)
+        Idx("nothing.gz", "l.gz", url=str(tmp_path)).open(run)
     with pytest.raises(ValueError, match="do not match"):
-        Idx(str(tmp_path), "l.gz", "i.gz").open(run)
+        Idx("l.gz", "i.gz", url=str(tmp_path)).open(run)
     plain = gzip.decompress((tmp_path / "i.gz").read_bytes())
     for content, message in [
         (gzip.compress(plain)[:100], "is damaged"), (gzip.compress(plain[:-1]), "header says"), (plain + b"x", "header says"),
@@ -218,6 +221,6 @@ FASHION = Path("/usr/share/datasets/fashion-mnist")
 
 @pytest.mark.skipif(not FASHION.is_dir(), reason="Fashion-MNIST is not installed (Debian: dataset-fashion-mnist)")
 def test_fashion_mnist(run: Local) -> None:
-    test = Idx(str(FASHION), "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz").open(run)
+    test = Idx(f"{FASHION}/t10k-images-idx3-ubyte.gz", f"{FASHION}/t10k-labels-idx1-ubyte.gz").open(run)
     assert len(test) == 10_000 and np.bincount(test.labels).tolist() == [1000] * 10
     assert test.images([9999])[0].shape == (28, 28, 3)
