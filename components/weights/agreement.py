@@ -32,6 +32,7 @@ class Ingredient:
 
     def at(self, key: str) -> Fraction:
         """The coefficient of a key."""
+        key = "" if self.rule.plain else key
         if key not in self._at:
             self._at[key] = self.rule.at(key)
         return self._at[key]

@@ -47,10 +47,10 @@ class Slot:
     sources: Terms
 
     def joins(self, other: Slot) -> bool:
-        """Whether `other` continues this slot in all files at once."""
+        """Whether `other`, the next in the result, continues this slot in every source."""
         return (
             self.kind == other.kind
-            and (self.entry.dtype, self.entry.stop) == (other.entry.dtype, other.entry.start)
+            and self.entry.dtype == other.entry.dtype
             and len(self.sources) == len(other.sources)
             and all(
                 (i, a, x.dtype, x.stop) == (j, b, y.dtype, y.start)

@@ -120,15 +120,13 @@ class _StoredReader:
         if self.digest is not None and start == self.next:
             self.digest.update(buffer)
             self.next += len(buffer)
-        elif start >= self.next:
-            self.digest = None  # not in the file's order: `finish` reads it once more
 
     def finish(self) -> None:
         if self.part.record is None:
             return
         if self.digest is not None and self.digest.size == self.part.record.size:
             self.part._compare(self.digest.hexdigest())
-        else:
+        else:  # read in part, or not in the file's order
             self.part.verify()
 
 

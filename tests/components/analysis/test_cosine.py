@@ -13,8 +13,8 @@ SPEC = {"model_cfg": {}, "ancestry": "root"}
 
 def make(seed: int, scale: float = 1.0) -> Checkpoint:
     random = np.random.default_rng(seed)
-    tensors = {"a": random.normal(size=(300, 301)).astype(np.float32) * scale, "b": random.normal(size=7).astype(np.float32), "n": np.arange(5)}
-    return Checkpoint.of(tensors, SPEC)
+    big, small = random.normal(size=(300, 301)).astype(np.float32) * scale, random.normal(size=7).astype(np.float32)
+    return Checkpoint.of({"a": big, "b": small, "n": np.arange(5)}, SPEC)
 
 
 def test_cosines_are_those_of_the_flattened_moves() -> None:

@@ -105,7 +105,8 @@ def test_a_model_without_an_ancestor_is_its_own(tmp_path: Path) -> None:
 def test_ingredients_are_compared_only_where_they_count() -> None:
     """One tower from each of two models, and a stranger with coefficient 0."""
     other = make(1, ancestry="else", classes=["x", "y"])
-    parts = make(0).only(["visual.*", "head.*"]) + other.only("text.*") + 0 * make(2, {"visual.proj": None, "odd": np.zeros(3)}, ancestry="z")
+    stranger = make(2, {"visual.proj": None, "odd": np.zeros(3)}, ancestry="stranger")
+    parts = make(0).only(["visual.*", "head.*"]) + other.only("text.*") + 0 * stranger
     found = dict(parts.tensors())
     assert set(found) == {"visual.proj", "text.proj", "head.weight"}
     assert parts.spec["classes"] == ["a", "b"]
