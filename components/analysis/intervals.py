@@ -100,14 +100,13 @@ def _mean_and_variance(parts: Sequence[Outcomes]) -> tuple[float, float, int]:
     spread = [(np.asarray(v, np.float64) - m) / (len(parts) * len(v)) for (_, v), m in zip(parts, means, strict=True)]
     _, cluster = np.unique(np.concatenate([np.asarray(ids, dtype=str) for ids, _ in parts]), return_inverse=True)
     totals = np.bincount(cluster, weights=np.concatenate(spread))
-    clusters = len(totals)
-    return float(np.mean(means)), float(totals @ totals) * clusters / max(1, clusters - 1), clusters
+    return float(np.mean(means)), float(totals @ totals), len(totals)
 
 
 def mean_accuracy(parts: Sequence[Outcomes]) -> Estimate:
     """The mean accuracy over splits, each of equal weight, with Wilson's interval at the effective number of examples.
 
-    The effective number is the one whose binomial variance equals the variance clustered by example id: for one split it is n - 1,
+    The effective number is the one whose binomial variance equals the variance clustered by example id: for one split it is n,
     for eight corruptions of the same n images it lies between n and 8 n, according to how alike the mistakes are.
     """
     value, variance, clusters = _mean_and_variance(parts)
@@ -117,7 +116,8 @@ def mean_accuracy(parts: Sequence[Outcomes]) -> Estimate:
 
 def mean_difference(parts: Sequence[Outcomes]) -> Difference:
     """The mean over splits of a paired difference (values -1, 0, 1), with a normal interval on the variance clustered by example id."""
-    value, variance, _ = _mean_and_variance(parts)
+    value, variance, clusters = _mean_and_variance(parts)
+    variance *= clusters / max(1, clusters - 1)
     half, p = Z * sqrt(variance), 1.0
     if value:
         p = erfc(abs(value) / sqrt(2 * variance)) if variance > 0 else 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from components.figures.style import FAINT, INK, canvas, dress
+from components.figures.style import CARD, FAINT, INK, ON, canvas, dress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,22 +21,28 @@ def draw_cosines(rows: Sequence[Mapping[str, Any]]) -> Figure:
     for row in rows:
         cells[place[row["first"]]][place[row["second"]]] = float(row["cosine"])
     side = min(7.0, max(3.6, 0.55 * len(names) + 1.2))
-    figure, ax = canvas(side + 0.9, side)
+    figure, ax = canvas(side + 0.5, side)
     dress(ax)
     ax.grid(False)
     lowest = min((float(row["cosine"]) for row in rows), default=0.0)
-    colours = LinearSegmentedColormap.from_list("cosine", ["#b35806", "#f6f1e7", "#0072b2"] if lowest < 0 else ["#f3f6f9", "#4aa8dc", "#004f7d"])
+    scale = ["#b35806", "#f6f1e7", "#0072b2"] if lowest < 0 else ["#f3f6f9", "#4aa8dc", "#004f7d"]
+    colours = LinearSegmentedColormap.from_list("cosine", scale)
     low = -1.0 if lowest < 0 else 0.0
-    image = ax.imshow(cells, cmap=colours, vmin=low, vmax=1, aspect="equal")
+    image = ax.pcolormesh(cells, cmap=colours, vmin=low, vmax=1, edgecolors=CARD, linewidth=1.5)
+    ax.set_aspect("equal")
+    ax.invert_yaxis()
     if len(names) <= 16:
         for i, line in enumerate(cells):
             for j, value in enumerate(line):
                 dark = value > 0.62 or value < -0.75
-                ax.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color="white" if dark else "#1e2732")
-    ax.set_xticks(range(len(names)), names, fontsize=8.5, color=FAINT, rotation=90 if len(names) > 6 else 0)
-    ax.set_yticks(range(len(names)), names, fontsize=8.5, color=FAINT)
+                ax.text(j + 0.5, i + 0.5, f"{value:.2f}", ha="center", va="center", fontsize=8, color=ON if dark else "#1e2732")
+    middles = [i + 0.5 for i in range(len(names))]
+    ax.set_xticks(middles, names, fontsize=8.5, color=FAINT, rotation=90 if len(names) > 9 else 0)
+    ax.set_yticks(middles, names, fontsize=8.5, color=FAINT)
+    if len(names) <= 16:
+        return figure
     bar = figure.colorbar(image, ax=ax, shrink=0.8, aspect=30, pad=0.02)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.ax.tick_params(length=0, labelsize=8.5, labelcolor=FAINT)
     bar.set_label("cosine", fontsize=9.5, color=INK)
     return figure

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from components.figures.style import FAINT, INK, KINDS, RED, canvas, dress, label, legend
+from components.figures.style import CARD, FAINT, INK, KINDS, canvas, dress, label, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ NAMES = {
     "greedy": "greedy soup",
     "ensemble": "logit ensemble",
     "greedy_ensemble": "greedy ensemble",
-    "wise": "WiSE-FT, by α",
+    "wise": "WiSE-FT, by \N{GREEK SMALL LETTER ALPHA}",
     "other": "other",
 }
 TICKS = (0.01, 0.02, 0.05, *(i / 10 for i in range(1, 10)), 0.95, 0.97, 0.98, 0.99, 0.995, 0.999)
@@ -32,12 +32,10 @@ def draw_scatter(rows: Sequence[Mapping[str, Any]], line: tuple[float, float] | 
     rows: name, kind (a key of `NAMES`), alpha or None, x, y (shares) and, optionally, x_low, x_high, y_low, y_high; `wise` rows are joined
     by alpha. line: slope and intercept in logit space, drawn as the line that effective robustness is measured from.
     """
-    figure, ax = canvas(7.6, 5.6)
+    figure, ax = canvas(5.7, 5.7)
     _scale(ax, rows)
     _guides(ax, line)
-    curve = sorted((row for row in rows if row["kind"] == "wise"), key=lambda row: float(row["alpha"]))
-    if curve:
-        ax.plot([_clip(r["x"]) for r in curve], [_clip(r["y"]) for r in curve], color=RED, linewidth=1.8, alpha=0.9, zorder=3)
+    rows = sorted(rows, key=lambda row: row["alpha"] if row.get("alpha") is not None else -1.0)
     for kind, (colour, marker, size) in KINDS.items():
         group = [row for row in rows if row["kind"] == kind]
         if not group:
@@ -45,11 +43,14 @@ def draw_scatter(rows: Sequence[Mapping[str, Any]], line: tuple[float, float] | 
         if kind not in ("single", "wise"):
             _whiskers(ax, group, colour)
         x, y = [_clip(r["x"]) for r in group], [_clip(r["y"]) for r in group]
-        above = 2 if kind == "single" else 4 if kind == "wise" else 6
-        ax.plot(x, y, marker, color=colour, markersize=size, markeredgecolor="white", markeredgewidth=0.9, zorder=above, label=NAMES[kind])
-    _alphas(ax, curve)
+        above, joined = (2 if kind == "single" else 4 if kind == "wise" else 6), "-" if kind == "wise" else "none"
+        edge = {"markeredgecolor": CARD, "markeredgewidth": 0.9}
+        ax.plot(
+            x, y, marker=marker, linestyle=joined, linewidth=1.8, color=colour, markersize=size, zorder=above, label=NAMES[kind], **edge
+        )
+    _alphas(ax, rows)
     label(ax, x_label, "mean accuracy over shifts (%)")
-    legend(ax, loc="center left", bbox_to_anchor=(1.01, 0.5), handletextpad=0.6, labelspacing=0.9)
+    legend(ax, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, handletextpad=0.5, columnspacing=1.6, labelspacing=0.8)
     return figure
 
 
@@ -62,15 +63,15 @@ def _scale(ax: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
     dress(ax)
-    for axis, key in (("x", "x"), ("y", "y")):
-        values = [_clip(row[k]) for row in rows for k in (key,) if row.get(k) is not None]
+    for axis in ("x", "y"):
+        values = [_clip(row[key]) for row in rows for key in (axis, f"{axis}_low", f"{axis}_high") if row.get(key) is not None]
         odds = [_logit(v) for v in values]
-        air = max(0.12 * (max(odds) - min(odds)), 0.15)
+        air = max(0.05 * (max(odds) - min(odds)), 0.08)
         low, high = _share(min(odds) - air), _share(max(odds) + air)
         (ax.set_xscale if axis == "x" else ax.set_yscale)("logit")
         (ax.set_xlim if axis == "x" else ax.set_ylim)(low, high)
         ticks = [t for t in TICKS if low <= t <= high]
-        if len(ticks) < 4:
+        if len(ticks) < 5:
             ticks = [t for t in FINE if low <= t <= high]
         which = ax.xaxis if axis == "x" else ax.yaxis
         which.set_major_locator(FixedLocator(ticks[:: max(1, -(-len(ticks) // 9))]))
@@ -95,10 +96,14 @@ def _guides(ax: Axes, line: tuple[float, float] | None) -> None:
     """y = x, and the line through the baselines."""
     low, high = (_logit(v) for v in ax.get_xlim())
     steps = [low + (high - low) * i / 60 for i in range(61)]
-    ax.plot([_share(s) for s in steps], [_share(s) for s in steps], color=FAINT, linewidth=1, linestyle=(0, (1, 3)), zorder=1, label="y = x")
+    ax.plot(
+        [_share(s) for s in steps], [_share(s) for s in steps], color=FAINT, linewidth=1, linestyle=(0, (1, 3)), zorder=1, label="y = x"
+    )
     if line is not None:
         fit = [_share(line[0] * s + line[1]) for s in steps]
-        ax.plot([_share(s) for s in steps], fit, color=FAINT, linewidth=1.2, linestyle=(0, (5, 3)), zorder=1, label="line of the fine-tunes")
+        ax.plot(
+            [_share(s) for s in steps], fit, color=FAINT, linewidth=1.2, linestyle=(0, (5, 3)), zorder=1, label="line of the fine-tunes"
+        )
 
 
 def _whiskers(ax: Axes, rows: Sequence[Mapping[str, Any]], colour: str) -> None:
@@ -109,12 +114,17 @@ def _whiskers(ax: Axes, rows: Sequence[Mapping[str, Any]], colour: str) -> None:
             ax.plot([_clip(row["x"])] * 2, [_clip(row["y_low"]), _clip(row["y_high"])], color=colour, linewidth=1, alpha=0.45, zorder=2)
 
 
-def _alphas(ax: Axes, curve: Sequence[Mapping[str, Any]]) -> None:
-    """Label the curve's points where there is room for a label."""
-    seen: list[tuple[float, float]] = []
-    for row in curve:
-        x, y = ax.transData.transform((_clip(row["x"]), _clip(row["y"])))
-        if all((x - a) ** 2 + (y - b) ** 2 > 22**2 for a, b in seen):
-            seen.append((x, y))
+def _alphas(ax: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Label the points of the curve, above and to the left, where no label or other mark is near."""
+    marks = [(_clip(row["x"]), _clip(row["y"])) for row in rows if row["kind"] not in ("wise", "zero_shot")]
+    taken = [tuple(ax.transData.transform(mark)) for mark in marks]
+    for row in rows:
+        if row["kind"] == "wise":
             place = (_clip(row["x"]), _clip(row["y"]))
-            ax.annotate(f"{row['alpha']:.2g}", place, (7, 5), textcoords="offset points", fontsize=8, color=INK, zorder=5)
+            x, y = ax.transData.transform(place)
+            x, y = x - 9, y + 9
+            if all((x - a) ** 2 + (y - b) ** 2 > 20**2 for a, b in taken):
+                taken.append((x, y))
+                ax.annotate(
+                    f"{row['alpha']:.2g}", place, (-5, 5), textcoords="offset points", ha="right", fontsize=8.5, color=INK, zorder=7
+                )

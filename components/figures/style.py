@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 INK, FAINT, GRID, CARD = "#1f2733", "#667085", "#e4e7ec", "#ffffff"  # the four colours that dark mode replaces
 BLUE, ORANGE, GREEN, PINK, SKY, RED, VIOLET, GREY = "#0072b2", "#e08a00", "#009e73", "#cc6fa5", "#4aa8dc", "#d55e00", "#7a5cc2", "#98a2b3"
+SLATE, ON = "#7d8899", "#fdfdfd"  # a grey that carries text, and the text on any colour
 KINDS: dict[str, tuple[str, str, float]] = {  # kind -> colour, marker, size in points
     "single": (GREY, "o", 6.5),
     "zero_shot": (INK, "X", 10),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from math import log10
 from typing import TYPE_CHECKING, Any
 
-from components.figures.style import FAINT, GREY, INK, canvas, dress
+from components.figures.style import CARD, FAINT, GREY, INK, canvas, dress
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def draw_sweep(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """One axis for each knob that varies, logarithmic where its values span more than a decade, and one for the outcome.
 
-    rows: trial, value (a share, or None where the trial did not finish), and one column for each knob; a knob may be a number, text or None.
+    rows: trial, value (a share, or None where the trial did not finish), and a column for each knob: a number, text or None.
     """
     from matplotlib.colors import LinearSegmentedColormap, Normalize
 
@@ -28,9 +29,9 @@ def draw_sweep(rows: Sequence[Mapping[str, Any]]) -> Figure:
     ax.set_axis_off()
     scores = [100 * row["value"] for row in rows if row["value"] is not None]
     low, high = (min(scores), max(scores)) if scores else (0.0, 1.0)
-    colours = LinearSegmentedColormap.from_list("score", ["#c9a227", "#7fb069", "#007f73", "#0b3c6f"])
+    colours = LinearSegmentedColormap.from_list("score", ["#d9a514", "#6fae5f", "#0a8a80", "#2a5fa5"])
     shade = Normalize(low, high if high > low else low + 1)
-    columns = [_axis(ax, x, knob, [row.get(knob) for row in rows]) for x, knob in enumerate(knobs)]
+    columns = [_axis(ax, x, name, [row.get(knob) for row in rows]) for x, (knob, name) in enumerate(zip(knobs, _short(knobs), strict=True))]
     columns.append(_axis(ax, len(knobs), "held-out (%)", [None if row["value"] is None else 100 * row["value"] for row in rows], log=False))
     order = sorted(range(len(rows)), key=lambda i: -1.0 if rows[i]["value"] is None else rows[i]["value"])
     for i in order:
@@ -39,42 +40,72 @@ def draw_sweep(rows: Sequence[Mapping[str, Any]]) -> Figure:
         x, y = _smooth([(k, p) for k, p in enumerate(places) if p is not None])
         colour = GREY if value is None else colours(shade(100 * value))
         style = (0, (3, 2)) if value is None else "solid"
-        ax.plot(x, y, color=colour, linewidth=2.2 if value is not None else 1.4, alpha=0.9, linestyle=style, solid_capstyle="round", zorder=3)
+        ax.plot(
+            x, y, color=colour, linewidth=2.2 if value is not None else 1.4, alpha=0.9, linestyle=style, solid_capstyle="round", zorder=3
+        )
         if places[-1] is not None:
-            ax.annotate(f"trial {rows[i]['trial']}", (len(knobs), places[-1]), (40, 0), textcoords="offset points", va="center", fontsize=8, color=colour)
-    ax.set_xlim(-0.35, len(knobs) + 0.75)
-    ax.set_ylim(-0.12, 1.16)
+            ax.annotate(
+                f"trial {rows[i]['trial']}",
+                (len(knobs), places[-1]),
+                (9, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8.5,
+                color=colour,
+            )
+    ax.set_xlim(-0.35, len(knobs) + 0.45)
+    ax.set_ylim(-0.06, 1.17)
     return figure
 
 
 def _axis(ax: Axes, x: int, name: str, values: Sequence[Any], log: bool = True) -> list[float | None]:
     """Draw one vertical axis with its ticks, and return the height of each value on it."""
-    numbers = [float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
-    present = [v for v in values if v is not None]
-    if len(numbers) == len(present) and numbers:
-        curved = log and min(numbers) > 0 and max(numbers) / min(numbers) > 10
-        ends = (log10(min(numbers)), log10(max(numbers))) if curved else (min(numbers), max(numbers))
-        span = ends[1] - ends[0] or 1.0
-        heights = [None if v is None else ((log10(float(v)) if curved else float(v)) - ends[0]) / span for v in values]
-        marks = [(f, 10 ** (ends[0] + f * span) if curved else ends[0] + f * span) for f in (0, 0.25, 0.5, 0.75, 1)]
-        ticks = [(f, f"{v:.2g}" if abs(v) < 10 or curved else f"{v:.1f}") for f, v in marks]
-        name = f"{name}  (log)" if curved else name
+    numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values if v is not None)
+    if numeric:
+        numbers = sorted({float(v) for v in values if v is not None}) or [0.0]
+        curved = log and numbers[0] > 0 and numbers[-1] / numbers[0] > 10
+        low, high = (log10(numbers[0]), log10(numbers[-1])) if curved else (numbers[0], numbers[-1])
+        span = high - low or 1.0
+        heights = [None if v is None else ((log10(float(v)) if curved else float(v)) - low) / span for v in values]
+        marks = numbers if len(numbers) < 4 else [10 ** (low + f * span) if curved else low + f * span for f in (0, 0.25, 0.5, 0.75, 1)]
+        ticks = [(((log10(v) if curved else v) - low) / span, f"{v:.2g}" if curved else f"{v:.4g}" if log else f"{v:.1f}") for v in marks]
+        name = f"{name}\nlog scale" if curved else f"{name}\n"
     else:
         words = list(dict.fromkeys(str(v) for v in values))
         heights = [words.index(str(v)) / max(1, len(words) - 1) for v in values]
         ticks = [(i / max(1, len(words) - 1), word) for i, word in enumerate(words)]
+        name = f"{name}\n"
     ax.plot([x, x], [0, 1], color=FAINT, linewidth=1, zorder=2)
+    behind = {"boxstyle": "round,pad=0.15", "facecolor": CARD, "edgecolor": "none", "alpha": 0.85}
     for height, text in ticks:
-        ax.plot([x - 0.02, x], [height, height], color=FAINT, linewidth=1, zorder=2)
-        ax.annotate(text, (x, height), (-6, 0), textcoords="offset points", ha="right", va="center", fontsize=8, color=FAINT, zorder=4)
-    ax.text(x, 1.08, name, ha="center", va="bottom", fontsize=9.5, color=INK)
+        ax.annotate(
+            text,
+            (x, height),
+            (-5, 0),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            fontsize=8.5,
+            color=FAINT,
+            bbox=behind,
+            zorder=4,
+        )
+    title, small = name.split("\n")
+    ax.annotate(title, (x, 1), (0, 26), textcoords="offset points", ha="center", fontsize=10, color=INK)
+    ax.annotate(small, (x, 1), (0, 14), textcoords="offset points", ha="center", fontsize=8, color=FAINT)
     return heights
+
+
+def _short(knobs: Sequence[str]) -> list[str]:
+    """The last part of each path, where that alone tells the knobs apart."""
+    last = [knob.rpartition(".")[2] for knob in knobs]
+    return [short if last.count(short) == 1 else knob for knob, short in zip(knobs, last, strict=True)]
 
 
 def _smooth(points: Sequence[tuple[int, float]]) -> tuple[list[float], list[float]]:
     """The points joined by flat-ended curves, which the eye follows through an axis better than corners."""
     xs, ys = [float(points[0][0])], [points[0][1]]
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(points):
         for step in range(1, 25):
             t = step / 24
             xs.append(x0 + (x1 - x0) * t)

@@ -30,7 +30,7 @@ def headline(story: Story) -> str:
     opening = f"{name}: {value}"
     if len(model.members) == 1 and model.kind in ("greedy", "uniform", "greedy_ensemble"):
         opening = f"{name} kept one ingredient, trial {model.members[0]}: {value}"
-    if model.name == story.baseline or _missing(here) and _missing(away):
+    if model.name == story.baseline or (_missing(here) and _missing(away)):
         return opening + (f" and {level(away, _shifts(story))}." if here and away else ".")
     return f"{opening}, {_comparison(story, here, away)}."
 

@@ -40,7 +40,7 @@ def section(title: str, lead: object, *children: object, long: bool = False) -> 
 
 
 def table(head: Sequence[object], rows: Iterable[Sequence[object]], caption: str, classes: str = "", marks: Sequence[str] = ()) -> Html:
-    """A table that scrolls sideways on its own: `head` and cells are texts, or markup of whole `th` and `td`; `marks` are classes of rows."""
+    """A table that scrolls sideways on its own; `head` and cells are texts, or markup of whole `th` and `td`; `marks` are rows' classes."""
     top = element("tr", *(cell if _is_cell(cell) else element("th", cell, scope="col") for cell in head))
     body = []
     for i, row in enumerate(rows):
@@ -69,7 +69,7 @@ def details(summary: str, *children: object) -> Html:
 
 def typeset(sentence: str) -> str:
     """Hyphens of numbers as what they mean: a minus before a number, a dash between two, a thin space before the percent sign."""
-    sentence = re.sub(r"(?<=\d)-(?=\d)", "\u2013", sentence)  # noqa: RUF001
+    sentence = re.sub(r"(?<=\d)-(?=\d)", "\u2013", sentence)
     return re.sub(r"(?<![\w.])-(?=\d)", "\u2212", sentence).replace(" %", "\u202f%")
 
 

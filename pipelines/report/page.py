@@ -37,7 +37,8 @@ def render(story: Story) -> dict[str, bytes]:
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><style>{_asset("page.css")}</style>'
     title = element("title", f"{story.study} {story.preset}".strip() + " - stockpot")
     body = join([sections.opening(story), element("main", *_cards(story, shown, {n: p.title for n, p in drawn.items()})), _footer(story)])
-    html = f'<!doctype html>\n<html lang="en">\n<head>{head}{title}</head>\n<body>\n{body}\n<script>{_asset("page.js")}</script>\n</body>\n</html>\n'
+    script = f"<script>{_asset('page.js')}</script>"
+    html = f'<!doctype html>\n<html lang="en">\n<head>{head}{title}</head>\n<body>\n{body}\n{script}\n</body>\n</html>\n'
     return {"index.html": html.encode(), "table.csv": style.table(story.table).encode(), **written}
 
 

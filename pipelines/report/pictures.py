@@ -57,9 +57,11 @@ def scatter(story: Story) -> Picture | None:
     if len(rows) < 2:
         return None
     line = baseline_line(story)
-    caption = f"Right is more accurate on {story.in_distribution}, up is more robust: mean of {len(story.shifts)} shifts. Logit-scaled axes."
+    caption = (
+        f"Right is more accurate on {story.in_distribution}, up is more robust: mean of {len(story.shifts)} shifts. Logit-scaled axes."
+    )
     if curve:
-        caption += " The curve is the interpolation from zero-shot (α = 0) to fine-tuned (α = 1)."
+        caption += " The curve runs from zero-shot (\N{GREEK SMALL LETTER ALPHA} = 0) to fine-tuned (1)."
     if line:
         caption += " The dashed line is fitted through the individual fine-tunes of this run: what lies above it has effective robustness."
     figure = draw_scatter(rows, line, f"accuracy on {story.in_distribution} (%)")
@@ -79,7 +81,11 @@ def shifts(story: Story) -> Picture | None:
     """The zero-shot model, the best single, the winner and WiSE-FT on each split."""
     from components.figures.shifts import draw_shifts
 
-    wanted = [m for m in story.models if m.main and (m.kind in ("zero_shot", "best", "greedy", "wise") or m.name in (story.winner.model, story.baseline))]
+    wanted = [
+        m
+        for m in story.models
+        if m.main and (m.kind in ("zero_shot", "best", "greedy", "wise") or m.name in (story.winner.model, story.baseline))
+    ]
     order = [*([story.in_distribution] if story.in_distribution else []), MEAN, *(split.name for split in story.shifts)]
     rows = [
         {"split": split, "model": model.name, "kind": model.kind, "value": row["top1"], "low": row["low"], "high": row["high"]}
@@ -89,7 +95,10 @@ def shifts(story: Story) -> Picture | None:
     ]
     if not rows:
         return None
-    caption = "Top-1 accuracy on each reported split; the bars are 95 % intervals. Overlapping bars do not mean equal models: the table has the paired comparison."
+    caption = (
+        "Top-1 accuracy on each reported split; the bars are 95 % intervals. "
+        "Overlapping bars do not mean equal models: the table has the paired comparison."
+    )
     return Picture("shifts", "Split by split", caption, draw_shifts(rows), rows)
 
 
@@ -100,11 +109,18 @@ def ingredients(story: Story) -> Picture | None:
     if not story.search:
         return None
     rows = [
-        {"trial": c.trial, "accepted": c.accepted, "value": c.correct / c.n, "soup": None if c.soup_correct is None else c.soup_correct / c.n}
+        {
+            "trial": c.trial,
+            "accepted": c.accepted,
+            "value": c.correct / c.n,
+            "soup": None if c.soup_correct is None else c.soup_correct / c.n,
+        }
         for c in story.search
     ]
     taken = sum(c.accepted for c in story.search)
-    caption = f"{taken} of {len(story.search)} candidates went in. The soup's line is on the data that selected it: it is a trace, not a result."
+    caption = (
+        f"{taken} of {len(story.search)} candidates went in. The soup's line is on the data that selected it: it is a trace, not a result."
+    )
     return Picture("ingredients", "What went into the soup", caption, draw_ingredients(rows, story.search[0].n), rows)
 
 
@@ -113,12 +129,18 @@ def sweep(story: Story) -> Picture | None:
     from components.figures.sweep import draw_sweep
 
     rows: list[dict[str, Any]] = [
-        {"trial": t.index, **{path: _plain(v) for path, v in t.point.items()}, "value": t.correct / t.n if t.correct is not None and t.n else None}
+        {
+            "trial": t.index,
+            **{path: _plain(v) for path, v in t.point.items()},
+            "value": t.correct / t.n if t.correct is not None and t.n else None,
+        }
         for t in story.trials
     ]
     if len(rows) < 2:
         return None
-    caption = f"{len(rows)} trials; the darker the line, the better on held-out data. Dashed: did not finish. Knobs that never varied are left out."
+    caption = (
+        f"{len(rows)} trials; the bluer the line, the better on held-out data. Dashed: did not finish. Knobs that never vary are left out."
+    )
     return Picture("sweep", "The sweep", caption, draw_sweep(rows), rows)
 
 
@@ -146,10 +168,19 @@ def dag(story: Story) -> Picture | None:
 
     if not story.stages:
         return None
-    rows = [{"id": s.id, "label": s.label, "function": s.function, "state": s.state, "seconds": s.seconds, "inputs": s.inputs} for s in story.stages]
+    rows = [
+        {"id": s.id, "label": s.label, "function": s.function, "state": s.state, "seconds": s.seconds, "inputs": s.inputs}
+        for s in story.stages
+    ]
     caption = f"{len(rows)} stages; stages of one kind are stacked and their time is summed."
     figure = draw_dag(rows)
-    return Picture("dag", "How it was made", caption, figure, [{**row, "inputs": " ".join(row["inputs"])} for row in rows])
+    return Picture(
+        "dag",
+        "How it was made",
+        caption,
+        figure,
+        [{**row, "inputs": " ".join(s.inputs)} for row, s in zip(rows, story.stages, strict=True)],
+    )
 
 
 def timeline(story: Story) -> Picture | None:
@@ -157,7 +188,15 @@ def timeline(story: Story) -> Picture | None:
     from components.figures.timeline import draw_timeline
 
     rows = [
-        {"function": s.function, "label": s.label, "worker": s.worker or s.host, "started": s.started, "seconds": s.seconds, "attempts": s.attempts, "state": s.state}
+        {
+            "function": s.function,
+            "label": s.label,
+            "worker": s.worker or s.host,
+            "started": s.started,
+            "seconds": s.seconds,
+            "attempts": s.attempts,
+            "state": s.state,
+        }
         for s in story.stages
         if s.started is not None and s.seconds is not None
     ]

@@ -23,7 +23,11 @@ def opening(story: Story) -> Html:
     if story.totals.seconds is not None:
         facts.append(duration(story.totals.seconds))
     named = f"stockpot · {story.study}" + (f" · {story.preset}" if story.preset else "")
-    top = [element("p", named, class_="eyebrow"), element("h1", _quiet(typeset(headline(story)))), element("p", " · ".join(facts), class_="facts")]
+    top = [
+        element("p", named, class_="eyebrow"),
+        element("h1", _quiet(typeset(headline(story)))),
+        element("p", " · ".join(facts), class_="facts"),
+    ]
     return element("header", *top, tiles(story), class_="top")
 
 
@@ -46,7 +50,11 @@ def tiles(story: Story) -> Html:
         lost = f"{totals.trials - failed} finished, {failed} failed" if failed else "all finished"
         shown.append(_tile("trials", str(totals.trials), "", f"{lost}, {count(totals.retries, 'restart')}"))
     if totals.seconds is not None:
-        spent = f"{duration(totals.cpu_seconds)} of CPU time, {size(totals.bytes)} kept" if totals.cpu_seconds is not None else f"{size(totals.bytes)} kept"
+        spent = (
+            f"{duration(totals.cpu_seconds)} of CPU time, {size(totals.bytes)} kept"
+            if totals.cpu_seconds is not None
+            else f"{size(totals.bytes)} kept"
+        )
         shown.append(_tile("time", duration(totals.seconds), "", spent))
     return element("ul", *shown, class_="tiles") if shown else Html("")
 
@@ -61,7 +69,10 @@ def _against(story: Story, row: Row) -> object:
         return typeset(f"{100 * row['low']:.1f}-{100 * row['high']:.1f}")
     sign = ARROWS.get(row["verdict"])
     change = typeset(f"{signed(row['difference'])} ({signed(row['difference_low'])} to {signed(row['difference_high'])})")
-    return inline(element("span", f"{sign[0]} {change}" if sign else change, class_=row["verdict"] if sign else None), f" against {baseline_words(story)}")
+    return inline(
+        element("span", f"{sign[0]} {change}" if sign else change, class_=row["verdict"] if sign else None),
+        f" against {baseline_words(story)}",
+    )
 
 
 def figure(picture: Picture, inline: str) -> Html:
@@ -94,7 +105,11 @@ def _key(story: Story) -> Html:
 
 def matrix(story: Story, models: list[Model], caption: str) -> Html:
     """Models down, splits across; the mean of the shifts stands before the shifts."""
-    splits = [*([story.in_distribution] if story.in_distribution else []), *([MEAN] if story.shifts else []), *(s.name for s in story.shifts)]
+    splits = [
+        *([story.in_distribution] if story.in_distribution else []),
+        *([MEAN] if story.shifts else []),
+        *(s.name for s in story.shifts),
+    ]
     head: list[object] = ["model"]
     for split in splits:
         rows = [row for row in story.table if row["split"] == split]
@@ -105,7 +120,9 @@ def matrix(story: Story, models: list[Model], caption: str) -> Html:
 
 
 def _name(story: Story, model: Model) -> Html:
-    roles = [word for word, holds in (("handed over", model.name == story.winner.model), ("baseline", model.name == story.baseline)) if holds]
+    roles = [
+        word for word, holds in (("handed over", model.name == story.winner.model), ("baseline", model.name == story.baseline)) if holds
+    ]
     if len(model.members) > 1:
         roles.append(count(len(model.members), "ingredient"))
     return element("th", model.name, element("small", ", ".join(roles)) if roles else None, scope="row", data_v=model.name)
@@ -119,7 +136,9 @@ def _cell(story: Story, model: Model, split: str) -> Html:
     arrow = element("span", f"{sign[0]} ", class_=row["verdict"], title=f"{sign[1]} {baseline_words(story)}") if sign else None
     note = None
     if row.get("difference") is not None:
-        note = f"{signed(row['difference'])} points ({signed(row['difference_low'])} to {signed(row['difference_high'])}), p = {row['p']:.2g}"
+        note = (
+            f"{signed(row['difference'])} points ({signed(row['difference_low'])} to {signed(row['difference_high'])}), p = {row['p']:.2g}"
+        )
     value = element("span", f"{100 * row['top1']:.1f}", class_="leads" if row.get("leads") else None)
     interval = element("small", typeset(f"{100 * row['low']:.1f}-{100 * row['high']:.1f}"))
     return element("td", arrow, value, interval, data_v=f"{row['top1']:.6f}", title=note)
@@ -131,9 +150,13 @@ def every_metric(story: Story) -> Html:
     body = []
     for row in story.table:
         shares = [None if row.get(k) is None else f"{100 * row[k]:.1f}" for k in ("top5", "mean_per_class", "calibration_error")]
-        gap = [None] * 3
+        gap: list[str | None] = [None] * 3
         if row.get("difference") is not None:
-            gap = [typeset(signed(row["difference"])), typeset(f"{signed(row['difference_low'])} to {signed(row['difference_high'])}"), f"{row['p']:.2g}"]
+            gap = [
+                typeset(signed(row["difference"])),
+                typeset(f"{signed(row['difference_low'])} to {signed(row['difference_high'])}"),
+                f"{row['p']:.2g}",
+            ]
         level = [f"{100 * row['top1']:.1f}", typeset(f"{100 * row['low']:.1f}-{100 * row['high']:.1f}")]
         body.append([row["model"], row["split"], f"{row['n']:,}", row["correct"], *level, *shares, *gap])
     return table(head, body, "every metric", "sortable")
@@ -143,7 +166,13 @@ def search(story: Story) -> Html:
     """Each candidate of the greedy search with the reason for its fate."""
     if not story.search:
         return Html("")
-    head = ["candidate", element("th", "fate", class_="text", scope="col"), "held-out, alone", "soup with it", element("th", "why", class_="text", scope="col")]
+    head = [
+        "candidate",
+        element("th", "fate", class_="text", scope="col"),
+        "held-out, alone",
+        "soup with it",
+        element("th", "why", class_="text", scope="col"),
+    ]
     body = []
     for c in story.search:
         fate = element("span", "accepted" if c.accepted else "rejected", class_=f"tag {'yes' if c.accepted else 'no'}")
@@ -181,14 +210,23 @@ def _one_model(story: Story) -> bool:
 
 def glossary(story: Story) -> Html:
     """What each split is and what it was used for, and where the examples come from."""
-    head = ["split", "examples", element("th", "used for", class_="text", scope="col"), element("th", "what it is", class_="text", scope="col")]
+    head = [
+        "split",
+        "examples",
+        element("th", "used for", class_="text", scope="col"),
+        element("th", "what it is", class_="text", scope="col"),
+    ]
     body = []
     for s in story.splits:
         body.append([s.name, f"{s.n:,}", text(f"{USES[s.meaning]}, out of distribution" if s.shift else USES[s.meaning]), text(s.note)])
     parts: list[object] = [table(head, body, "the splits")]
     for card in story.data:
         skipped = f"{card.name}: {count(card.n, 'example')}, {len(card.skipped)} skipped"
-        parts.append(details(skipped, element("ul", *(element("li", line) for line in card.skipped))) if card.skipped else element("p", skipped, class_="legend"))
+        parts.append(
+            details(skipped, element("ul", *(element("li", line) for line in card.skipped)))
+            if card.skipped
+            else element("p", skipped, class_="legend")
+        )
     return section("The data", "A number is reported only on examples that neither trained nor selected any model in it.", *parts)
 
 
@@ -218,7 +256,12 @@ def records(story: Story) -> Html:
     parts: list[object] = []
     if story.digests:
         body = [[name, element("td", digest, class_="text mono")] for name, digest in story.digests.items()]
-        parts.append(details(count(len(story.digests), "digest"), table(["artefact", element("th", "sha256", class_="text", scope="col")], body, "digests")))
+        parts.append(
+            details(
+                count(len(story.digests), "digest"),
+                table(["artefact", element("th", "sha256", class_="text", scope="col")], body, "digests"),
+            )
+        )
     if story.environment:
         parts.append(details("environment", pairs(story.environment)))
     totals = {"trials": story.totals.trials, "retries": story.totals.retries, "cache hits": story.totals.hits}

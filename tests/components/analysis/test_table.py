@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+
 from components.analysis.intervals import paired
 from components.analysis.table import MEAN, tabulate
 from components.predictions import Predictions
@@ -50,7 +51,9 @@ def test_the_order_of_examples_does_not_matter() -> None:
     moved = Predictions(ids=moved.ids[order], labels=moved.labels[order], logits=moved.logits[order])
     straight = tabulate({"a": [answers[0]], "b": [answers[3]]}, ["test"], "a").rows[1]
     shuffled = tabulate({"a": [answers[0]], "b": [moved]}, ["test"], "a").rows[1]
-    assert {k: v for k, v in shuffled.items() if k != "calibration_error"} == {k: v for k, v in straight.items() if k != "calibration_error"}
+    assert {k: v for k, v in shuffled.items() if k != "calibration_error"} == {
+        k: v for k, v in straight.items() if k != "calibration_error"
+    }
 
 
 def test_examples_without_a_label_do_not_count() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from components.analysis.table import tabulate
 from components.predictions import Predictions
 from pipelines.report.story_types import Candidate, DataCard, Failure, Model, Split, Stage, Story, Totals, Trial, Winner
@@ -58,12 +59,12 @@ def _answers(world: World, split: str) -> dict[str, np.ndarray]:
         "greedy soup": world.logits(split, 4.36, 0.37, mean["soup"]),
         "logit ensemble": np.mean(trials, axis=0),
         "greedy ensemble": np.mean([trials[t] for t in MEMBERS], axis=0),
-        "WiSE-FT, α = 0.5": world.logits(split, 4.15, 0.44, 0.5 * own[5] + 0.5 * own[8]),
+        "WiSE-FT, \N{GREEK SMALL LETTER ALPHA} = 0.5": world.logits(split, 4.15, 0.44, 0.5 * own[5] + 0.5 * own[8]),
     }
     for step in range(11):
         a = step / 10
         noise = a * own[5] + (1 - a) * own[8]
-        models[f"α = {a:.1f}"] = world.logits(split, 2.3 + 2.1 * a**0.6, 0.8 - 0.44 * a**0.8, noise)
+        models[f"\N{GREEK SMALL LETTER ALPHA} = {a:.1f}"] = world.logits(split, 2.3 + 2.1 * a**0.6, 0.8 - 0.44 * a**0.8, noise)
     return models | {f"trial {t}": logits for t, logits in enumerate(trials)}
 
 
@@ -74,7 +75,7 @@ def _models(names: list[str]) -> tuple[Model, ...]:
     for name in names:
         if name.startswith("trial"):
             made.append(Model(name, "single", members=(int(name[6:]),), main=False))
-        elif "α" in name:
+        elif "\N{GREEK SMALL LETTER ALPHA}" in name:
             made.append(Model(name, "wise", alpha=float(name[-3:]), main=name.startswith("WiSE")))
         else:
             members = {"best": (5,), "uniform": tuple(range(7)), "greedy": MEMBERS}.get(kinds[name], ())
@@ -83,10 +84,15 @@ def _models(names: list[str]) -> tuple[Model, ...]:
 
 
 def _stages() -> tuple[Stage, ...]:
-    stages = [Stage("base", "pretrained", "pretrained", "hit", 0.1, (), "laptop"), Stage("zero", "zero_shot", "zero_shot", "hit", 0.4, ("base",), "laptop")]
+    stages = [
+        Stage("base", "pretrained", "pretrained", "hit", 0.1, (), "laptop"),
+        Stage("zero", "zero_shot", "zero_shot", "hit", 0.4, ("base",), "laptop"),
+    ]
     for t in range(8):
         state, attempts = ("failed" if t == 7 else "ran"), 2 if t == 2 else 1
-        stages.append(Stage(f"train{t}", f"trial {t}", "train", state, 17.0 + t, ("zero",), "laptop", f"worker {t % 2}", 1.0 + t // 2 * 23, attempts))
+        stages.append(
+            Stage(f"train{t}", f"trial {t}", "train", state, 17.0 + t, ("zero",), "laptop", f"worker {t % 2}", 1.0 + t // 2 * 23, attempts)
+        )
         if t < 7:
             start = 96.0 + t // 2 * 1.2
             stages.append(Stage(f"held{t}", f"predict {t}", "predict", "ran", 1.0, (f"train{t}",), "laptop", f"worker {t % 2}", start))
@@ -94,10 +100,25 @@ def _stages() -> tuple[Stage, ...]:
     stages.append(Stage("uniform", "uniform soup", "uniform", "ran", 0.3, tuned, "laptop", "worker 0", 101.0))
     stages.append(Stage("best", "best single", "best", "ran", 0.1, held + tuned, "laptop", "worker 1", 101.0))
     stages.append(Stage("greedy", "greedy soup", "greedy", "ran", 6.2, held + tuned, "laptop", "worker 0", 101.5))
-    stages += [Stage(f"wise{k}", f"α = {k / 10}", "wise_ft", "ran", 0.1, ("zero", "best"), "laptop", "worker 1", 101.2 + 0.1 * k) for k in range(11)]
+    stages += [
+        Stage(
+            f"wise{k}",
+            f"\N{GREEK SMALL LETTER ALPHA} = {k / 10}",
+            "wise_ft",
+            "ran",
+            0.1,
+            ("zero", "best"),
+            "laptop",
+            "worker 1",
+            101.2 + 0.1 * k,
+        )
+        for k in range(11)
+    ]
     sources = ("zero", "uniform", "best", "greedy", *(f"wise{k}" for k in range(11)))
     for k, (source, split) in enumerate((s, d) for s in sources for d in ("digits", *SHIFTS)):
-        stages.append(Stage(f"p{k}", f"predict {split}", "predict", "ran", 0.2, (source,), "laptop", f"worker {k % 2}", 108.0 + k // 2 * 0.2))
+        stages.append(
+            Stage(f"p{k}", f"predict {split}", "predict", "ran", 0.2, (source,), "laptop", f"worker {k % 2}", 108.0 + k // 2 * 0.2)
+        )
     stages.append(Stage("table", "table", "tabulate", "ran", 0.2, tuple(f"p{k}" for k in range(135)), "laptop", "worker 0", 122.0))
     return tuple(stages)
 
@@ -105,9 +126,22 @@ def _stages() -> tuple[Stage, ...]:
 def _trials(world: World) -> tuple[Trial, ...]:
     trials = []
     for t in range(8):
-        point = {"update.lr": float(f"{10 ** world.rng.uniform(-4, -2.5):.4g}"), "update.weight_decay": float(f"{10 ** world.rng.uniform(-3, -0.5):.4g}")}
-        point |= {"objective.smoothing": (0.0, 0.1)[t % 2], "steps": (100, 200, 300)[t % 3], "views.augment": ("none", "rand-m9-n1", "rand-m5-n2")[t % 5 % 3]}
-        done = {"correct": 430 - 3 * (*ORDER, 7).index(t), "n": 450, "seconds": 17.0 + t, "uri": f"file:///store/train-{t}", "digest": f"{t}f9c" * 16}
+        point = {
+            "update.lr": float(f"{10 ** world.rng.uniform(-4, -2.5):.4g}"),
+            "update.weight_decay": float(f"{10 ** world.rng.uniform(-3, -0.5):.4g}"),
+        }
+        point |= {
+            "objective.smoothing": (0.0, 0.1)[t % 2],
+            "steps": (100, 200, 300)[t % 3],
+            "views.augment": ("none", "rand-m9-n1", "rand-m5-n2")[t % 5 % 3],
+        }
+        done = {
+            "correct": 430 - 3 * (*ORDER, 7).index(t),
+            "n": 450,
+            "seconds": 17.0 + t,
+            "uri": f"file:///store/train-{t}",
+            "digest": f"{t}f9c" * 16,
+        }
         trials.append(Trial(t, point, **done) if t < 7 else Trial(t, point, status="diverged"))
     return tuple(trials)
 
@@ -135,8 +169,14 @@ def build() -> Story:
     cosines = np.clip(0.35 + 0.25 * world.rng.random((7, 7)), 0, 1)
     cosines = (cosines + cosines.T) / 2
     np.fill_diagonal(cosines, 1.0)
-    told = [Split("digits train", "trained", 897, note="hash(id) in [0, 0.5)"), Split("digits held-out", "selected", 450, note="hash(id) in [0.5, 0.75)")]
-    told += [Split("digits", "reported", 450, note="hash(id) in [0.75, 1)"), *(Split(s, "reported", 450, True, f"digits, {s}") for s in SHIFTS)]
+    told = [
+        Split("digits train", "trained", 897, note="hash(id) in [0, 0.5)"),
+        Split("digits held-out", "selected", 450, note="hash(id) in [0.5, 0.75)"),
+    ]
+    told += [
+        Split("digits", "reported", 450, note="hash(id) in [0.75, 1)"),
+        *(Split(s, "reported", 450, True, f"digits, {s}") for s in SHIFTS),
+    ]
     return Story(
         study="soup",
         preset="tiny",
@@ -150,7 +190,7 @@ def build() -> Story:
             "greedy soup",
             "file:///home/ada/stockpot/greedy-3f2a",
             "3f2a" * 16,
-            'import open_clip\n\nmodel, _, preprocess = open_clip.create_model_and_transforms(\n    "local-dir:/home/ada/stockpot/greedy-3f2a")',
+            'import open_clip\n\nmodel, _, preprocess = open_clip.create_model_and_transforms("local-dir:/home/ada/greedy-3f2a")',
         ),
         baseline="best single",
         trials=_trials(world),
@@ -158,13 +198,20 @@ def build() -> Story:
         cosines=tuple(tuple(float(v) for v in row) for row in cosines),
         stages=_stages(),
         digests={f"train-{t}": f"{t}f9c" * 16 for t in range(7)} | {"greedy soup": "3f2a" * 16},
-        environment={"stockpot": "0.1.0", "python": "3.11.2", "torch": "2.14.1+cpu", "open_clip": "3.3.0", "git": "4be1c07 (clean)", "cores": "2"},
+        environment={
+            "stockpot": "0.1.0",
+            "python": "3.11.2",
+            "torch": "2.14.1+cpu",
+            "open_clip": "3.3.0",
+            "git": "4be1c07 (clean)",
+            "cores": "2",
+        },
         data=(DataCard("scikit-learn digits", 1797, (), "77aa" * 16), DataCard("extra", 120, ("cat/7.jpg: truncated file",), "88bb" * 16)),
         failures=(Failure("trial 7", "diverged", "the loss was not finite at step 41", "lower update.lr; the soup goes on without it"),),
         totals=Totals(8, {"diverged": 1}, 1, 2, 124.0, 212.0, 14_680_064),
         notes=(
-            "The renderer of the base model makes inversions, colours, textures and rotations itself, so robustness to them is partly there by "
-            "construction; another source of images is the honest shift.",
+            "The renderer of the base model makes inversions, colours, textures and rotations itself, so robustness to them is "
+            "partly there by construction; another source of images is the honest shift.",
         ),
     )
 
@@ -187,7 +234,14 @@ class Visit:
 class Chromium:
     """A headless Chromium, spoken to by its DevTools protocol."""
 
-    FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update")
+    FLAGS = (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+    )
 
     def __init__(self, profile: Path) -> None:
         flags = (*self.FLAGS, "--disable-sync", "--hide-scrollbars", "--remote-debugging-port=0", f"--user-data-dir={profile}")
@@ -198,7 +252,9 @@ class Chromium:
             time.sleep(0.1)
         self.port = int(written.read_text().split()[0])
 
-    def visit(self, page: str, width: int = 1280, height: int = 900, dark: bool = False, ask: tuple[str, ...] = (), media: str = "") -> Visit:
+    def visit(
+        self, page: str, width: int = 1280, height: int = 900, dark: bool = False, ask: tuple[str, ...] = (), media: str = ""
+    ) -> Visit:
         return asyncio.run(self._visit(page, width, height, dark, ask, media))
 
     async def _visit(self, page: str, width: int, height: int, dark: bool, ask: tuple[str, ...], media: str) -> Visit:
@@ -228,7 +284,11 @@ class Chromium:
                 for domain in ("Page", "Runtime", "Log", "Network"):
                     await send(f"{domain}.enable")
                 await send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
-                await send("Emulation.setEmulatedMedia", media=media, features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
+                await send(
+                    "Emulation.setEmulatedMedia",
+                    media=media,
+                    features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}],
+                )
                 await send("Page.navigate", url=f"file://{page}")
                 if not any(e.get("method") == "Page.loadEventFired" for e in events):
                     await until(lambda m: m.get("method") == "Page.loadEventFired")
