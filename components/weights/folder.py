@@ -21,7 +21,7 @@ from components.weights import files
 from components.weights.agreement import HEAD, MODEL, OBJECTIVE
 from components.weights.assembly import Assembly
 from components.weights.card import card
-from components.weights.engine import stream
+from components.weights.engine import Plan, stream
 from components.weights.layout import render
 from components.weights.parts import Part, Stored
 
@@ -39,7 +39,7 @@ class Folder:
 
     spec: dict[str, Any]
     parts: dict[str, Part]
-    side: list[str]
+    side: dict[str, File | None]  # the files that travel, with their records
 
 
 def read(url: str) -> Folder:
@@ -53,9 +53,9 @@ def read(url: str) -> Folder:
         raise ValueError(f"{url} has checkpoint format {version}, this stockpot reads {FORMAT}: use the stockpot that wrote it")
     records = _records(url, ours.pop("files", []))
     if kind == "timm":
-        spec = {"kind": kind, "model_cfg": config, "preprocess_cfg": ours.pop("preprocess_cfg", {}), **ours}
+        spec = {**ours, "kind": kind, "model_cfg": config, "preprocess_cfg": ours.get("preprocess_cfg") or {}}
     else:
-        spec = {"kind": kind, "model_cfg": config.get("model_cfg") or {}, "preprocess_cfg": config.get("preprocess_cfg") or {}, **ours}
+        spec = {**ours, "kind": kind, "model_cfg": config.get("model_cfg") or {}, "preprocess_cfg": config.get("preprocess_cfg") or {}}
     names = {MODEL: MODELS[kind], **SIDE}
     usual = [*names.values(), *EXTRAS]
     exists = list(records) or [name for name in usual if files.size(files.join(url, name)) is not None]
@@ -68,7 +68,7 @@ def read(url: str) -> Folder:
     for role, name in present.items():
         address = files.join(url, name)
         parts[role] = Stored(address, address, records.get(name))
-    return Folder(spec, parts, [name for name in exists if name not in names.values()])
+    return Folder(spec, parts, {name: records.get(name) for name in exists if name not in names.values()})
 
 
 def _config(url: str) -> tuple[str, dict[str, Any]]:
@@ -80,13 +80,23 @@ def _config(url: str) -> tuple[str, dict[str, Any]]:
     raise ValueError(f"no checkpoint at {url}: it has neither {told}; give a folder that open_clip or stockpot saved")
 
 
+def side_files(url: str, side: Mapping[str, File | None]) -> dict[str, bytes]:
+    """The contents of the files that travel; DataError where one is not as recorded."""
+    found = {}
+    for name, record in side.items():
+        content = files.content(files.join(url, name))
+        if content is None or (record is not None and files.digest(content) != record.digest):
+            raise DataError(f"{files.join(url, name)} {'is missing' if content is None else 'is not as recorded'}; fetch or save it again")
+        found[name] = content
+    return found
+
+
 def write(url: str, assembly: Assembly) -> list[File]:
     """Write the folder: tensors first, the configuration that names their digests last."""
     spec, plans = assembly.spec, {role: plan for role, plan in assembly.plans.items() if plan.layout}
     kind = spec.get("kind") or "open_clip"
+    _writable(url, kind, spec, plans)
     names = {MODEL: MODELS[kind], **SIDE}
-    if MODEL not in plans:
-        raise ValueError(f"nothing to save at {url}: a checkpoint needs the model's own weights, not only {', '.join(plans) or 'nothing'}")
     written = [files.write(url, names[role], chain([render(plan.layout)], stream(plan))) for role, plan in plans.items()]
     written += [files.write(url, name, [content]) for name, content in sorted(assembly.extras.items())]
     ours = {key: value for key, value in spec.items() if key not in ("kind", "model_cfg", "preprocess_cfg")}
@@ -97,9 +107,26 @@ def write(url: str, assembly: Assembly) -> list[File]:
         config = {"model_cfg": architecture, "preprocess_cfg": preprocess, "stockpot": ours}
     else:
         config = {**architecture, "stockpot": {**ours, "preprocess_cfg": preprocess}}
-    text = json.dumps(config, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(config, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     written.append(files.write(url, CONFIGS[kind], [text.encode()]))
     return written
+
+
+def _writable(url: str, kind: str, spec: Mapping[str, Any], plans: Mapping[str, Plan]) -> None:
+    """ValueError for what would fail, or destroy an ingredient, after the long part."""
+    if kind not in MODELS:
+        raise ValueError(f"nothing to save at {url}: kind {kind!r} is unknown; say one of {', '.join(MODELS)}")
+    if MODEL not in plans:
+        raise ValueError(f"nothing to save at {url}: a checkpoint needs the model's own weights, not only {', '.join(plans) or 'nothing'}")
+    for plan in plans.values():
+        for source in plan.sources:
+            if isinstance(source.part, Stored) and source.part.url.rpartition("/")[0].rstrip("/") == url.rstrip("/"):
+                raise ValueError(f"cannot save at {url}: it holds an ingredient that is being read; choose another folder")
+    try:
+        json.dumps(spec, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        remedy = "use finite numbers, strings and lists"
+        raise ValueError(f"cannot save at {url}: the specification or a fact is not JSON ({error}); {remedy}") from error
 
 
 def _records(url: str, listed: Any) -> dict[str, File]:

@@ -56,7 +56,7 @@ class Stored:
         """(where tensors begin, file size, layout)."""
         total = files.size(self.url)
         if total is None:
-            raise FileNotFoundError(f"{self.url} does not exist")
+            raise DataError(f"{self.url} is missing; fetch or train it again")
         if self.record is not None and total != self.record.size:
             raise DataError(f"{self.url} is not as recorded: expected {self.record.size} bytes, found {total}; fetch or train it again")
         if total < 8:

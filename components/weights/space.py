@@ -127,7 +127,7 @@ class Checkpoint(Vector):
 
         label = f"{spec.get('name') or 'a model'} in memory"
         parts: dict[str, Part] = {role: Memory(named, label) for role, named in split(tensors).items()}
-        return _made(Folder({"kind": "open_clip", **spec}, parts, []), extras or {})
+        return _made(Folder({"kind": "open_clip", **spec}, parts, {}), extras or {})
 
     def __repr__(self) -> str:
         return f"Checkpoint({self.url!r})" if self.url else f"Checkpoint.of(<{', '.join(self.parts)}>)"
@@ -159,9 +159,9 @@ class Checkpoint(Vector):
 
     @cached_property
     def extras(self) -> Mapping[str, bytes]:
-        from components.weights.files import content, join
+        from components.weights.folder import side_files
 
-        return {name: content(join(self.url, name)) or b"" for name in self._folder.side}
+        return side_files(self.url, self._folder.side)
 
     @cached_property
     def digest(self) -> str:
