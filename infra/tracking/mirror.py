@@ -166,6 +166,7 @@ class _Follower:
         """Send each line alone and leave out those that are refused: one bad event does not hold up the others."""
         from infra.tracking.entities import FAULTS, refuses
 
+        self.replica.forget()  # the metrics that were gathered together
         for line in lines:
             try:
                 self._send([line])
