@@ -12,19 +12,14 @@ import torch.nn.functional as F
 
 from components.data.microworld import captions
 from components.data.microworld.atlas import SIDE, drawings
+from components.data.microworld.captions import COLOURS
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
 CHUNK = 500  # images drawn together
 SIZE = 32
-COLOURS = {
-    "red": (220, 40, 40), "orange": (240, 140, 30), "yellow": (240, 220, 50), "green": (40, 170, 60),
-    "teal": (30, 170, 170), "blue": (50, 80, 220), "purple": (130, 50, 180), "pink": (245, 130, 190),
-    "brown": (130, 80, 40), "white": (255, 255, 255), "grey": (128, 128, 128), "black": (0, 0, 0),
-}  # fmt: skip
 WHITE, BLACK = list(COLOURS).index("white"), list(COLOURS).index("black")
-GROUNDS = ("plain", "shaded", "striped", "checked", "cloudy")
 
 
 @dataclass(frozen=True)
@@ -61,7 +56,7 @@ def chunk(recipe: Recipe, seed: int, index: int) -> tuple[np.ndarray, np.ndarray
     images = _effects(images, scene, rng)
     pixels = (images.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
     offsets = 10 * np.arange(len(recipe.mix))
-    return pixels, offsets[scene.subject] + scene.label, captions.write(recipe, scene, list(COLOURS), GROUNDS, rng)
+    return pixels, offsets[scene.subject] + scene.label, captions.write(recipe, scene, rng)
 
 
 def _scene(recipe: Recipe, rng: Generator) -> Scene:
