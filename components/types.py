@@ -6,9 +6,10 @@ identity is its name, its revision and the fields that differ from their default
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from dataclasses import dataclass, field, is_dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, get_type_hints, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +23,10 @@ def revision(number: int) -> Callable[[T], T]:
 
     def mark(thing: T) -> T:
         thing.__revision__ = number  # type: ignore[attr-defined]
+        if isinstance(thing, type) and is_dataclass(thing):
+            # resolved here once: a command line that reads a string annotation would import all that its module imports for type checkers
+            known = {name: value for base in reversed(thing.__mro__) for name, value in vars(sys.modules[base.__module__]).items()}
+            thing.__init__.__annotations__ = get_type_hints(thing.__init__, known, include_extras=True)  # type: ignore[misc]
         return thing
 
     return mark
