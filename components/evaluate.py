@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 BATCH = 256
 _last: list[Classifier] = []  # the module of the previous call: the next checkpoint of a sweep or soup is streamed into it
+_open: dict[tuple[str, str], Examples] = {}  # what was opened last, see `opened`
 
 
 @revision(1)
@@ -37,8 +38,19 @@ def outputs(checkpoint: Checkpoint | Combination, data: Dataset, *, predictor: P
     from components.models.module import build
 
     module = build(checkpoint, accelerator(), into=_last.pop() if _last else None)
-    found = answers(module, predictor, data.open(run), run, name=str(checkpoint))
+    found = answers(module, predictor, opened(data, run), run, name=str(checkpoint))
     _last.append(module)
+    return found
+
+
+def opened(data: Dataset, run: Run) -> Examples:
+    """`data.open(run)`; the last two are kept in this process, unless their source may change because nothing pins it."""
+    key = (repr(data), run.cache)
+    found = _open.pop(key, None) or data.open(run)
+    if all(getattr(root, "pinned", "itself") for root, _, _ in data.parts()):
+        _open[key] = found
+        for old in list(_open)[:-2]:
+            del _open[old]
     return found
 
 

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from components.evaluate import aligned, answers
+from components.evaluate import aligned, answers, opened
 from components.metrics import Top1
 from components.predictors.head import Head
 from components.types import Dataset, Diverged, Examples, Metric, Objective, Run, Score, Update, revision
@@ -61,7 +61,7 @@ def train(
 
     from components.models.heads import accelerator
     from components.models.module import build
-    from components.objectives.batches import Batches
+    from components.objectives.batches import Batches, ahead
     from components.updates import state
 
     if steps < 0:
@@ -72,7 +72,7 @@ def train(
     trained = choose(bound, params)
     live = trained | {key: slot for key, slot in bound.slots().items() if not isinstance(slot, torch.nn.Parameter)}
     stepper = update.bind(bound, trained, steps, run)
-    examples = data.open(run)
+    examples = opened(data, run)
     batches = Batches(examples, targets(examples, module, objective), objective, module, update.seed)  # type: ignore[attr-defined]
     watch = Watch(monitor, module, live, run)
     start, loss, losses = 0, None, []
@@ -98,8 +98,8 @@ def train(
         state.write(folder, groups, {**facts, "step": step + 1, "loss": loss, "losses": settled(), "seen": watch.seen})
 
     training(bound)
-    for step in range(start, steps):
-        losses.append(stepper(batches(*stepper.draw(len(examples), step)), step))
+    for step, batch in ahead(lambda step: batches(*stepper.draw(len(examples), step)), start, steps, device):
+        losses.append(stepper(batch, step))
         if (step + 1) % EVERY == 0 or step + 1 == steps:
             loss = sum(settled()) / len(losses)
             losses.clear()
@@ -171,7 +171,7 @@ class Watch:
 
     def __init__(self, monitor: Monitor | None, module: Classifier, live: Mapping[str, torch.Tensor], run: Run) -> None:
         self.monitor, self.module, self.live, self.run = monitor, module, live, run
-        self.examples = None if monitor is None else monitor.data.open(run)
+        self.examples = None if monitor is None else opened(monitor.data, run)
         self.best: dict[str, torch.Tensor] = {}
         self.seen: dict[str, Any] | None = None
 

@@ -27,6 +27,8 @@ def build(source: Checkpoint | Combination, device: str = "cpu", into: Classifie
     from components.models.classifier import Classifier
 
     spec = source.spec
+    if spec.get("kind", "open_clip") != "open_clip":
+        raise ValueError(f"a model of kind {spec['kind']} cannot be built: give one that open_clip builds")
     module = into if into is not None and into.fits(spec, device) else Classifier(spec, source.extras, device)
     module.eval().requires_grad_(False)
     slots, side = module.model.state_dict(keep_vars=True), {}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -32,6 +35,21 @@ class Batches:
         rows = [self.captions(int(index)) for index in indices]
         chosen = [row[int(draw % np.uint64(len(row)))] for row, draw in zip(rows, chance.bits(3, seeds), strict=True)]
         return Batch(images, labels, self.tokenise(chosen), self.seed)
+
+
+def ahead(make: Callable[[int], Batch], start: int, steps: int, device: str) -> Iterator[tuple[int, Batch]]:
+    """(step, make(step)) in order. For an accelerator they are made in threads while it computes; a CPU has no time to spare."""
+    if device == "cpu":
+        yield from ((step, make(step)) for step in range(start, steps))
+        return
+    threads = len(os.sched_getaffinity(0))
+    pool, waiting = ThreadPoolExecutor(threads), deque[Future[Batch]]()
+    try:
+        for step in range(start, steps):
+            waiting.extend(pool.submit(make, later) for later in range(step + len(waiting), min(step + threads + 1, steps)))
+            yield step, waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def captions(

@@ -24,7 +24,7 @@ def write(folder: str, groups: Mapping[str, Mapping[str, torch.Tensor]], facts: 
     os.makedirs(folder, exist_ok=True)
     save_file(flat, os.path.join(folder, TENSORS))
     with open(os.path.join(folder, FACTS), "w", encoding="utf-8") as file:
-        json.dump({"format": FORMAT, **facts}, file)
+        json.dump({"format": FORMAT, "tensors": len(flat), **facts}, file)
 
 
 def read(folder: str) -> tuple[dict[str, Tensors], dict[str, Any]]:
@@ -40,6 +40,8 @@ def read(folder: str) -> tuple[dict[str, Tensors], dict[str, Any]]:
         raise DataError(f"{folder} is no training state ({error}): remove it and the trial starts again") from error
     if facts.get("format") != FORMAT:
         raise DataError(f"{folder} is a training state of format {facts.get('format')}, this version reads {FORMAT}: remove it")
+    if facts.get("tensors") != len(flat):
+        raise DataError(f"{folder} has {len(flat)} of {facts.get('tensors')} tensors of a training state: remove it and start again")
     groups: dict[str, Tensors] = {}
     for path, value in flat.items():
         group, _, key = path.partition(":")

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,13 @@ from components import evaluate
 from components.data.digits import CLASSES, Digits
 from components.data.examples import Rows
 from components.data.split import Split
-from components.evaluate import aligned, answers, predict, score
+from components.evaluate import aligned, answers, opened, predict, score
 from components.metrics import Top1
 from components.models import build
 from components.models.heads import zero_shot
 from components.models.openclip import fresh
 from components.predictors.head import Head
-from components.types import Local
+from components.types import Dataset, Local, Run
 from components.weights import Checkpoint
 
 TEST = Split(Digits(), 0.8, 1.0)
@@ -61,6 +61,24 @@ def test_a_model_that_diverged_is_named(zero: Any, run: Local) -> None:
     broken = Checkpoint.of({**tensors, "head.bias": np.array([np.nan] + [0] * 9, np.float32)}, zero.spec)
     with pytest.raises(ValueError, match=r"Checkpoint.* non-finite logits"):
         predict(broken, TEST, run=run)
+
+
+def test_what_nothing_pins_is_opened_anew(run: Local) -> None:
+    assert opened(TEST, run) is opened(TEST, run)
+    assert opened(TEST, Local(f"{run.dir}/elsewhere")) is not opened(TEST, run)
+
+    @dataclass(frozen=True)
+    class Source(Dataset):
+        pinned: str = ""
+
+        def open(self, run: Run) -> Rows:
+            return examples(("a", "b"), [0, 1])
+
+        def parts(self) -> Any:
+            return ((self, 0.0, 1.0),)
+
+    assert opened(Source(), run) is not opened(Source(), run)
+    assert opened(Source("digest"), run) is opened(Source("digest"), run)
 
 
 def test_an_empty_split_is_refused(zero: Any, run: Local) -> None:

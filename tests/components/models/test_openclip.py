@@ -76,18 +76,18 @@ def test_weights_that_do_not_fit_are_named(base: Any) -> None:
     missing = {key: value for key, value in tensors.items() if key != "logit_scale"}
     with pytest.raises(ValueError, match="logit_scale missing"):
         build(Checkpoint.of(missing, base.spec))
-    with pytest.raises(ValueError, match="extra.*is not in it"):
+    with pytest.raises(ValueError, match=r"extra.*is not in it"):
         build(Checkpoint.of({**tensors, "extra": np.zeros(1, np.float32)}, base.spec))
     with pytest.raises(ValueError, match=r"visual.proj \[1, 2\]"):
         build(Checkpoint.of({**tensors, "visual.proj": np.zeros((1, 2), np.float32)}, base.spec))
 
 
 def test_unknown_names_and_tags_are_refused_with_the_nearest(run: Local, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="did you mean .*ViT-B-32"):
+    with pytest.raises(ValueError, match=r"did you mean .*ViT-B-32"):
         pretrained(OpenClip("ViT-B32", "openai"), run=run)
-    with pytest.raises(ValueError, match="no weights 'openia'.*openai"):
+    with pytest.raises(ValueError, match=r"no weights 'openia'.*openai"):
         pretrained(OpenClip("ViT-B-32", "openia"), run=run)
-    with pytest.raises(ValueError, match="has no open_clip_config.json"):
+    with pytest.raises(ValueError, match=r"has no open_clip_config.json"):
         pretrained(OpenClip(str(tmp_path)), run=run)
 
 
@@ -181,10 +181,22 @@ def test_the_tag_decides_the_activation(run: Local) -> None:
 
 
 def test_bad_configurations_are_named(run: Local, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="Config.vision is not JSON"):
+    with pytest.raises(ValueError, match=r"Config.vision is not JSON"):
         fresh(Config(16, "{", "{}"), run=run)
-    with pytest.raises(ValueError, match="Config.text is list"):
+    with pytest.raises(ValueError, match=r"Config.text is list"):
         fresh(Config(16, "{}", "[]"), run=run)
     (tmp_path / "open_clip_config.json").write_text('{"architectures": []}')
     with pytest.raises(DataError, match="has no model_cfg"):
         pretrained(OpenClip(str(tmp_path)), run=run)
+
+
+def test_the_shipped_model_opens_here_and_in_open_clip(run: Local) -> None:
+    from components.models.folder import address
+
+    module = build(pretrained(OpenClip(), run=run))
+    theirs = open_clip.create_model(f"local-dir:{address('stockpot-tiny')}").eval()
+    with torch.inference_mode():
+        expected = theirs.encode_image(module.normalised(images()), normalize=True)
+        assert torch.equal(module(images()), expected)
+        tokens = module.tokenise(["the digit three"])
+        assert torch.equal(module.texts(tokens), theirs.encode_text(tokens, normalize=True))

@@ -41,8 +41,8 @@ def test_the_loss_is_open_clip_s_and_blind_to_order_and_chunks(base: Any) -> Non
     loss = bound(some, 0)
     theirs = open_clip.ClipLoss()(module.features(some.images), module.texts(some.tokens), module.model.logit_scale.exp())
     assert not bound.separable and loss.ndim == 0
-    assert float(loss) == pytest.approx(float(theirs), abs=1e-6)
-    assert float(bound(shuffled(some, [3, 1, 4, 0, 2]), 0)) == pytest.approx(float(loss), abs=1e-6)
+    assert loss.item() == pytest.approx(theirs.item(), abs=1e-6)
+    assert bound(shuffled(some, [3, 1, 4, 0, 2]), 0).item() == pytest.approx(loss.item(), abs=1e-6)
     whole, pieces = gradients(module, loss), gradients(module, Contrastive(chunk=2).bind(module)(some, 0))
     assert whole.keys() == pieces.keys() and "logit_scale" in whole and "transformer.resblocks.0.mlp.c_fc.weight" in whole
     assert all(torch.allclose(whole[key], pieces[key], rtol=1e-4, atol=1e-6) for key in whole)

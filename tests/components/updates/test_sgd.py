@@ -85,7 +85,7 @@ def test_the_gradient_is_clipped(zero: Any, run: Local) -> None:
         made = stepper(zero, SGD(lr=1.0, momentum=0.0, weight_decay=0.0, warmup=0, batch=10, clip=clip), run)
         before = {key: value.detach().clone() for key, value in made.trained.items()}
         made(batch(10), 0)
-        moved.append(math.sqrt(sum(float(((value - before[key]) ** 2).sum()) for key, value in made.trained.items())))
+        moved.append(math.sqrt(sum(float(((value.detach() - before[key]) ** 2).sum()) for key, value in made.trained.items())))
     assert moved[0] == pytest.approx(0.001, rel=1e-2) and moved[1] > 0.1
 
 
