@@ -265,7 +265,7 @@ def test_a_deleted_experiment_is_its_owners_decision(copied: Path) -> None:
 
     store, tracking = copied.parents[1], mirror.local(copied.parents[1])
     client = MlflowClient(tracking_uri=tracking)
-    experiment = client.create_experiment(mirror.EXPERIMENT)
+    experiment = client.create_experiment(mirror.EXPERIMENT, (store / "mlflow").as_uri())
     client.delete_experiment(experiment)
     (line,) = mirror.replay(store, tracking, everything=True)
     assert "mlflow experiments restore" in line and "\n" not in line
