@@ -26,7 +26,7 @@ def revision(number: int) -> Callable[[T], T]:
         if isinstance(thing, type) and is_dataclass(thing):
             # resolved here once: a command line that reads a string annotation would import all that its module imports for type checkers
             known = {name: value for base in reversed(thing.__mro__) for name, value in vars(sys.modules[base.__module__]).items()}
-            thing.__init__.__annotations__ = get_type_hints(thing.__init__, known, include_extras=True)  # type: ignore[misc]
+            thing.__init__.__annotations__ = get_type_hints(thing.__init__, known, include_extras=True)
         return thing
 
     return mark

@@ -20,12 +20,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 Json = Any
+F = typing.TypeVar("F", bound=Callable[..., Any])
 LENGTH = 20  # hex digits of a fingerprint: 80 bits
 
 
 def digest(value: Json) -> str:
     """sha256 (hex, 80 bits) of the compact JSON of a canonical value."""
     return hashlib.sha256(json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()).hexdigest()[:LENGTH]
+
+
+def cached(fn: F) -> F:
+    """functools.cache, with the types kept."""
+    return typing.cast(F, functools.cache(fn))
 
 
 class _Attributes(type):
@@ -49,11 +55,11 @@ class _Names(dict[str, Any]):
         return self.known[name] if name in self.known else getattr(builtins, name, Unknown)
 
 
-@functools.cache
-def annotations(thing: Callable[..., Any] | type) -> Mapping[str, Any]:
+@cached
+def hints_of(thing: Any) -> Mapping[str, Any]:
     """Resolved annotations of a function's parameters or a dataclass's fields, `Annotated` kept; nothing is imported for it."""
     found: dict[str, Any] = {}
-    fields = {field.name for field in dataclasses.fields(thing)} if isinstance(thing, type) else set(thing.__annotations__)  # type: ignore[arg-type]
+    fields = {field.name for field in dataclasses.fields(thing)} if isinstance(thing, type) else set(thing.__annotations__)
     for owner in reversed(thing.__mro__) if isinstance(thing, type) else [thing]:
         own = {name: hint for name, hint in inspect.get_annotations(owner).items() if name in fields}
         holder = types.SimpleNamespace(__annotations__=own)
@@ -61,14 +67,14 @@ def annotations(thing: Callable[..., Any] | type) -> Mapping[str, Any]:
     return found
 
 
-@functools.cache
-def marks(thing: Callable[..., Any] | type) -> Mapping[str, str]:
+@cached
+def marks(thing: Any) -> Mapping[str, str]:
     """{parameter or field: mark} for what is annotated `Annotated[..., "mark"]`."""
-    found = ((name, getattr(hint, "__metadata__", ())) for name, hint in annotations(thing).items())
+    found = ((name, getattr(hint, "__metadata__", ())) for name, hint in hints_of(thing).items())
     return {name: meta[0] for name, meta in found if meta and isinstance(meta[0], str)}
 
 
-@functools.cache
+@cached
 def parameters(fn: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """The parameters that are identity: all but `run`."""
     return {name: p for name, p in inspect.signature(fn).parameters.items() if name != "run"}
@@ -78,7 +84,7 @@ def revision_of(thing: Callable[..., Any] | type) -> int:
     """The revision that `@revision(n)` gave this very function or class."""
     found = vars(thing).get("__revision__")
     if not isinstance(found, int):
-        raise ValueError(f"{thing.__qualname__} has no revision and cannot be part of an identity; decorate it with @revision(1), or pass the fields it holds")
+        raise ValueError(f"{thing.__qualname__} has no revision and cannot be part of an identity; decorate it with @revision(1), or pass its fields")
     return found
 
 
@@ -89,7 +95,7 @@ def name_of(thing: Callable[..., Any] | type) -> str:
     return f"{thing.__module__}:{thing.__qualname__}"
 
 
-@functools.cache
+@cached
 def wants_float(hint: Any) -> bool:
     """Whether an annotation means a real number and not an integer."""
     if typing.get_origin(hint) is typing.Annotated:
@@ -100,7 +106,7 @@ def wants_float(hint: Any) -> bool:
     return hint is float
 
 
-@functools.cache
+@cached
 def inner_hint(hint: Any) -> Any:
     """The annotation of the elements of a list or tuple, or of the values of a mapping."""
     if typing.get_origin(hint) is typing.Annotated:
@@ -113,7 +119,7 @@ def is_knob(value: Any) -> bool:
     return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
 
-@functools.cache
+@cached
 def _default(cls: type, name: str) -> Any:
     field = next(f for f in dataclasses.fields(cls) if f.name == name)
     return field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
@@ -164,7 +170,7 @@ class Canon:
         if not cls.__dataclass_params__.frozen:
             raise ValueError(f"{where}: {cls.__name__} is mutable; declare it @dataclass(frozen=True)")
         out: dict[str, Json] = {"is": f"{cls.__name__}@{revision_of(cls)}"}
-        hints, marked = annotations(cls), marks(cls)
+        hints, marked = hints_of(cls), marks(cls)
         for field in dataclasses.fields(cls):
             item, here = getattr(value, field.name), f"{where}.{field.name}"
             if marked.get(field.name) == "address" and item in self.pins:
@@ -181,7 +187,7 @@ class Canon:
     def arguments(self, fn: Callable[..., Any], bound: Mapping[str, Any]) -> dict[str, Json]:
         """The canonical arguments of a call, those equal to their default left out."""
         out: dict[str, Json] = {}
-        hints = annotations(fn)
+        hints = hints_of(fn)
         for name, parameter in parameters(fn).items():
             if name not in bound:
                 continue

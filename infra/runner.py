@@ -175,7 +175,7 @@ class Runner:
 
     def _handle(self, kind: str, value: Any) -> None:
         if kind == "lost":
-            raise BackendLost("the Ray head or the process that executes jobs went away; what was finished is recorded: run the same command to go on")
+            raise BackendLost("the process that executes jobs, or its Ray, went away; what was finished is recorded: run the same command to go on")
         if kind != "outcome":
             self.watch(kind, None, value=value)
         elif value.key in self.flying:
@@ -220,7 +220,8 @@ class Runner:
         if made or (state == "failed" and node.sweep):
             self.journal.write(
                 "node", fingerprint=self.fingerprints.of(node), function=node.function, label=node.title, state=state, params=dict(node.point),
-                uri=self.store.payload(record) if made and record else "", digest=record.digest if record else "", is_checkpoint=made or bool(node.sweep),
+                uri=self.store.payload(record) if made and record else "", digest=record.digest if record else "",
+                is_checkpoint=made or bool(node.sweep),
                 duration=record.seconds if record else 0.0, reason=facts.get("error", ""),
             )  # fmt: skip
 

@@ -23,6 +23,18 @@ def cache_folder() -> str:
     return os.environ.get("STOCKPOT_CACHE") or os.path.join(home, "stockpot", "data")
 
 
+def for_children(root: str, **more: str) -> None:
+    """Settings that child processes inherit, where nothing else is set: the packages' folder on their path, threads that do not spin."""
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths if root in paths else [root, *paths])
+    for name, value in {"OMP_WAIT_POLICY": "passive", **more}.items():  # spinning threads under contention cost ten times
+        os.environ.setdefault(name, value)
+
+
+def python_path() -> str:
+    return os.environ.get("PYTHONPATH", "")
+
+
 def on_terminal() -> bool:
     """Whether a person watches: a terminal that can redraw, outside CI."""
     return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not os.environ.get("CI")

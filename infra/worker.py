@@ -98,8 +98,9 @@ def resolve(value: Any, store: Store, inputs: dict[str, str]) -> Any:
 
 def environment() -> dict[str, str]:
     """What a record says of the place it was made; torch is named only where it was used."""
-    loaded = {name: str(getattr(sys.modules[name], "__version__", "")) for name in ("torch", "open_clip", "numpy") if name in sys.modules}
-    return {"python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}", **loaded}
+    versions = {name: getattr(sys.modules[name], "__version__", "") for name in ("torch", "open_clip", "numpy") if name in sys.modules}
+    found = {"python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}"}
+    return found | {name: str(version) for name, version in versions.items()}
 
 
 def compute(job: Job, store: Store, run: WorkerRun, map: Map, started: float) -> Record:

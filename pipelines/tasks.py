@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from components.data import SHIFTS, Corrupted, Digits, Folder, Idx, Sample, Split
+from components.data import SHIFTS, Corrupted, Digits, Folder, Idx, Invert, Sample, Split
 from components.data.microworld import Rendered
 from components.types import Dataset
 from infra.space import Integers, LogUniform, Sometimes, Space
@@ -51,7 +51,7 @@ def corrupted(data: Dataset) -> dict[str, Dataset]:
 class Handwriting(Task):
     """scikit-learn's 1,797 real handwritten digits; eight corruptions, and digits in typefaces that the base model never saw.
 
-    train hash < 0.5, held out < 0.7, test the rest; `limit` examples of each at most, for rehearsals.
+    train hash < 0.5, held out < 0.7, test the rest. `limit`: for rehearsals, at most so many examples of each and two shifts.
     """
 
     steps: int = 200
@@ -66,8 +66,9 @@ class Handwriting(Task):
     @property
     def caveat(self) -> str:
         return (
-            "The base model was pretrained on rendered images with inversions, colours, textures, rotations and blur, so robustness to those shifts is "
-            "there by construction; noise, low contrast and occlusion mostly follow accuracy. Typefaces, another source, is the honest shift."
+            "Its base model was pretrained on images with inversions, colours, textures, rotations and blur, so robustness to "
+            "those shifts is there by construction; noise, low contrast and occlusion mostly follow accuracy. Typefaces, another "
+            "source, is the honest shift."
         )
 
     @property
@@ -85,7 +86,7 @@ class Handwriting(Task):
     @property
     def shifts(self) -> Mapping[str, Dataset]:
         typefaces = Rendered(n=self.limit or 500, seed=7, digits=1.0, garments=0.0, shapes=0.0, fonts="held_out")
-        return {**corrupted(self.test), "typefaces": typefaces}
+        return {**(corrupted(self.test) if not self.limit else {"invert": Corrupted(self.test, Invert())}), "typefaces": typefaces}
 
     def _part(self, low: float, high: float) -> Dataset:
         part = Split(Digits(), low, high)

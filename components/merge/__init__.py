@@ -1,1 +1,9 @@
-"""The rules that turn many models, or their answers, into one."""
+"""The rules that turn several models into one, and the ensembles they are measured against."""
+
+from components.merge.best import best
+from components.merge.ensemble import ensemble, greedy_ensemble
+from components.merge.greedy import greedy
+from components.merge.uniform import uniform
+from components.merge.wise_ft import wise_ft
+
+__all__ = ["best", "ensemble", "greedy", "greedy_ensemble", "uniform", "wise_ft"]

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
+from infra import settings
 from infra.errors import BackendLost
 from infra.job import Job
 from infra.worker import source_root
@@ -33,9 +34,7 @@ class Child:
     def start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, other = context.Pipe()
-        paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-        if source_root() not in paths:
-            os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [source_root(), *paths]))
+        settings.for_children(source_root())
         self.process = context.Process(target=_main, args=(self.serve, other, self.options), name="stockpot-backend")
         self.process.start()
         other.close()
@@ -58,7 +57,7 @@ class Child:
         try:
             self.pipe.send(message)
         except OSError as error:
-            raise BackendLost(f"the process that executes jobs went away ({error}); what was finished is recorded, run the same command to go on") from None
+            raise BackendLost(f"the process that executes jobs went away ({error}); run the same command to go on") from None
 
     def stop(self, patience: float = 10.0) -> None:
         """End the child: ask, wait, then kill. Its own children end with it."""
@@ -81,5 +80,4 @@ def _main(serve: Callable[[Connection, dict[str, Any]], None], pipe: Connection,
         os.dup2(file, 1)
         os.dup2(file, 2)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads under contention cost ten times
     serve(pipe, options)

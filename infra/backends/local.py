@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
+from infra import settings
 from infra.backends.child import Child
 from infra.job import Job, Outcome
-from infra.worker import execute
+from infra.worker import execute, source_root
 
 
 def serve(pipe: Connection, options: dict[str, Any]) -> None:
     """Execute jobs in the order they come; a reader thread ends the process when the driver is gone."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    settings.for_children(source_root(), OMP_NUM_THREADS="1")
     jobs: queue.Queue[Job | None] = queue.Queue()
 
     def read() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import fsspec
 
-from infra.dag import Plan, children
+from infra.dag import Plan
 from infra.identity import is_knob, marks
 from infra.store.place import Place, absolute
 
@@ -48,7 +48,7 @@ def pinned(value: Any, pins: Mapping[str, str]) -> Any:
     if not is_knob(value) or not any(True for _ in sources(value)):
         return value
     own = marks(type(value))
-    address = next((getattr(value, name) for name, mark in own.items() if mark == "address"), None)
+    address = next((str(getattr(value, name)) for name, mark in own.items() if mark == "address"), "")
     changes = {f.name: pinned(getattr(value, f.name), pins) for f in dataclasses.fields(value) if own.get(f.name) not in ("address", "content")}
     changes.update({name: pins[address] for name, mark in own.items() if mark == "content" and address in pins})
     return dataclasses.replace(value, **changes)

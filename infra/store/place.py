@@ -54,7 +54,7 @@ class Place:
         try:
             return self._link(name, data) if self.local else self._put(name, data)
         except OSError as error:
-            raise StoreError(f"{self.at(name)}: cannot be written: {error.strerror or error}; free space or choose another --store, then run the same command") from error
+            raise StoreError(f"{self.at(name)}: cannot be written: {error.strerror or error}; free space or choose another --store") from error
 
     def write(self, name: str, data: bytes) -> None:
         """Create or replace, atomically."""

@@ -56,7 +56,7 @@ class Record:
         except (ValueError, KeyError, AttributeError) as error:
             raise IntegrityError(f"{where}: not a record ({error}); remove the folder to compute it again") from None
         if version != FORMAT:
-            raise IntegrityError(f"{where}: written in format {version}, this version reads {FORMAT}; use the stockpot that wrote it, or another --store")
+            raise IntegrityError(f"{where}: has format {version}, this stockpot reads {FORMAT}; use the one that wrote it, or another --store")
         fields["data"] = tuple(fields["data"])
         fields["members"] = None if fields["members"] is None else tuple(fields["members"])
         try:
@@ -75,7 +75,7 @@ def encode(value: Any, where: str = "result") -> Any:
         return {str(key): encode(item, where) for key, item in value.items()}
     if is_knob(value):
         return {"is": name_of(type(value)), **{f.name: encode(getattr(value, f.name), where) for f in dataclasses.fields(value)}}
-    raise ValueError(f"{where}: a {type(value).__name__} can be neither recorded nor saved; return JSON values, or an object with save(url, map) and load(url)")
+    raise ValueError(f"{where}: a {type(value).__name__} can be neither recorded nor saved; return JSON values, or an object with save and load")
 
 
 def decode(value: Any) -> Any:

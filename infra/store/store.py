@@ -31,7 +31,7 @@ class Store:
             return
         version = json.loads(found).get("stockpot", {}).get("format")
         if version != FORMAT:
-            raise IntegrityError(f"{self.url}: written in format {version}, this version reads {FORMAT}; use the stockpot that wrote it, or another --store")
+            raise IntegrityError(f"{self.url}: has format {version}, this stockpot reads {FORMAT}; use the one that wrote it, or another --store")
         if self.place.local and not os.access(self.url, os.W_OK):
             raise StoreError(f"{self.url}: cannot be written; change its permissions or choose another --store")
 

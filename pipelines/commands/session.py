@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from components.weights.files import digest
+from components.weights.files import digest, pieces
 from infra import settings
 from infra.dag import Plan
 from infra.job import Place
@@ -72,7 +72,7 @@ class Session:
 
     def run(self, plan: Plan, **facts: Any) -> Finished:
         """Compute what is missing; MLflow hears of it only when something ran."""
-        pins = Pins(self.store.place, digest).of(plan)
+        pins = Pins(self.store.place, lambda url: digest(pieces(url))).of(plan)
         place = Place(self.store.url, self.folder, settings.cache_folder(), self.options.cache_limit, self.options.checkpoint_every)
         runner = Runner(self.store, self.backend(), place, pins, self.view.watch)
         self.view.begin(self.folder, lambda: self._begin(facts))

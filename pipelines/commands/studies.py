@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import difflib
 import importlib
+import itertools
 import typing
 import warnings
 from collections.abc import Sequence
@@ -103,7 +104,7 @@ def plain(message: str, parser: Any) -> str:
 
 def guard(argv: Sequence[str]) -> None:
     """Refuse configuration that names classes outside of stockpot, before anything is imported."""
-    files = [value for flag, value in zip(argv, argv[1:], strict=False) if flag == "--config"]
+    files = [value for flag, value in itertools.pairwise(argv) if flag == "--config"]
     files += [flag.split("=", 1)[1] for flag in argv if flag.startswith("--config=")]
     for name in files:
         import yaml
@@ -116,7 +117,7 @@ def guard(argv: Sequence[str]) -> None:
             raise ValueError(f"--config {name}: not YAML: {' '.join(str(error).split())}") from None
         for path in classes_in(tree):
             if "." in path and not path.startswith(ROOMS):
-                raise ValueError(f"--config {name}: names {path}, which is not a class of stockpot; YAML may name classes of components and pipelines only")
+                raise ValueError(f"--config {name}: names {path}, and YAML may name classes of components and pipelines only")
 
 
 def classes_in(tree: Any) -> list[str]:

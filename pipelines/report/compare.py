@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from components.analysis.cosine import cosines
 from components.analysis.table import tabulate
 from components.evaluate import predict
+from components.merge.ensemble import ensemble
 from components.types import Dataset
 from infra.dag import GPU, Node, Plan, call
 from pipelines.report.story_types import Kind
@@ -46,6 +47,16 @@ class Comparison:
 def model(name: str, kind: Kind, node: Node, *, alpha: float | None = None, main: bool = True) -> Candidate:
     """A candidate that is one checkpoint."""
     return Candidate(name, kind, lambda data: call(predict, on=GPU, checkpoint=node, data=data, label=f"{name} predicts"), node, alpha, main)
+
+
+def ensembled(name: str, kind: Kind, members: Sequence[Node], chosen: Node | None = None) -> Candidate:
+    """A candidate that averages the logits of several checkpoints, of those that the node `chosen` lists where it is given."""
+
+    def answers(data: Dataset) -> Node:
+        each = [call(predict, on=GPU, checkpoint=member, data=data) for member in members]
+        return call(ensemble, predictions=each, members=chosen, at_least=2, label=f"{name} predicts")
+
+    return Candidate(name, kind, answers)
 
 
 def compare(

@@ -71,11 +71,11 @@ class Teller:
         for i, trial in enumerate(self.comparison.trials):
             record = self.record(trial)
             held = self.record(self.comparison.held_out[i]) if self.comparison.held_out else None
-            counts = (held.summary["correct"], held.summary["labelled"]) if held else (None, None)
+            correct, n = (held.summary["correct"], held.summary["labelled"]) if held else (None, None)
             outcome = self.finished.failures.get(self.finished.fingerprints.key(trial))
             failure = self.finished.store.failure(self.finished.fingerprints.key(trial)) if record is None else None
             status = "finished" if record else (outcome.kind or outcome.state) if outcome else str((failure or {}).get("kind", "missing"))
-            found.append(Trial(i, dict(trial.point), *counts, status, record.seconds if record else None, self.uri(trial), self.digest(trial)))
+            found.append(Trial(i, dict(trial.point), correct, n, status, record.seconds if record else None, self.uri(trial), self.digest(trial)))
         return tuple(found)
 
     def search(self) -> tuple[Candidate, ...]:
@@ -84,7 +84,8 @@ class Teller:
         alone = facts.get("correct", [])
         names = record.members if record and record.members else range(len(alone))
         return tuple(
-            Candidate(names[e["index"]], e["accepted"], alone[e["index"]], facts.get("n", 0), e.get("correct"), e["reason"]) for e in facts.get("search", ())
+            Candidate(names[e["index"]], e["accepted"], alone[e["index"]], facts.get("n", 0), e.get("correct"), e["reason"])
+            for e in facts.get("search", ())
         )
 
     def cosines(self) -> tuple[tuple[float, ...], ...]:
@@ -110,7 +111,8 @@ class Teller:
         return tuple(Failure(key, outcome.kind or outcome.state, outcome.error) for key, outcome in self.finished.failures.items())
 
     def totals(self) -> Totals:
-        records = [record for node in {self.finished.fingerprints.key(n): n for n in self.finished.plan.nodes()}.values() if (record := self.record(node))]
+        nodes = {self.finished.fingerprints.key(node): node for node in self.finished.plan.nodes()}
+        records = [record for node in nodes.values() if (record := self.record(node))]
         causes: dict[str, int] = {}
         for failure in self.failures():
             causes[failure.cause] = causes.get(failure.cause, 0) + 1

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import logging
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
+from infra import settings
 from infra.backends.cluster.sweep import run_sweep
 from infra.job import Job, Outcome
 from infra.node import Resources
@@ -37,7 +38,7 @@ def spread(options: Mapping[str, float]) -> Callable[[Callable[..., Any], Sequen
     import ray
 
     def map(fn: Callable[..., Any], items: Sequence[Mapping[str, Any]]) -> list[Any]:
-        remote = ray.remote(**options)(fn)
+        remote = ray.remote(fn).options(**options)
         found: list[Any] = ray.get([remote.remote(**item) for item in items])
         return found
 
@@ -63,16 +64,16 @@ class Head:
             self.pipe.send((kind, value))
 
     def start(self) -> None:
-        os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
+        settings.for_children(source_root(), **QUIET)
         import ray
 
         local = self.options["address"] == "local"
         if local:  # workers inherit this process's environment; a runtime_env would cost each of them a start of its own
             sizes = {"num_cpus": self.options["cpus"], "object_store_memory": 256 << 20, "include_dashboard": False}
         else:
-            sizes = {"runtime_env": {"env_vars": {"OMP_WAIT_POLICY": "passive", "PYTHONPATH": os.environ.get("PYTHONPATH", source_root())}}}
-        ray.init(address=self.options["address"], namespace="stockpot", log_to_driver=False, logging_level="ERROR", **sizes)
-        self.have = ray.cluster_resources()
+            sizes = {"runtime_env": {"env_vars": {"OMP_WAIT_POLICY": "passive", "PYTHONPATH": settings.python_path()}}}
+        ray.init(address=self.options["address"], namespace="stockpot", log_to_driver=False, logging_level=logging.ERROR, **sizes)
+        self.have: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         self.remote = ray.remote(max_retries=0)(task)
         self.send("ready", {"cpus": self.have.get("CPU", 0), "gpus": self.have.get("GPU", 0), "address": self.options["address"]})
 
