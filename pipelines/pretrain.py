@@ -1,7 +1,7 @@
 """CLIP from nothing: contrastive pretraining on captioned images, and what the model can then name unseen.
 
-Radford et al. 2021, arXiv:2103.00020. `tiny` makes the base model that is shipped, from 30,000 rendered images in four CPU-minutes.
-Tower, corpus and rate were settled on rendered images and on the training part of the real digits.
+Radford et al. 2021, arXiv:2103.00020. `tiny` makes the base model that is shipped, from 30,000 rendered images in four CPU-minutes, with
+tower, corpus and rate settled on rendered images and on the training part of the real digits.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from pipelines.tasks import Task
 class Pretrain:
     """Train both towers from their initialisation and read the result zero-shot on a task that it was not trained on."""
 
-    architecture: Architecture = Small(words())  # noqa: RUF009
-    data: Dataset = Rendered()  # noqa: RUF009
-    objective: Contrastive = Contrastive(Augment(scale=1.0))  # noqa: RUF009
-    update: AdamW = AdamW(lr=2e-3, weight_decay=0.05, batch=64, warmup=100, betas=(0.9, 0.98), eps=1e-6)  # noqa: RUF009
+    architecture: Architecture = Small(words())
+    data: Dataset = Rendered()
+    objective: Contrastive = Contrastive(Augment(scale=1.0))
+    update: AdamW = AdamW(lr=2e-3, weight_decay=0.05, batch=64, warmup=100, betas=(0.9, 0.98), eps=1e-6)
     steps: int = 4000
     seed: int = 0
     task: Task = tasks.DIGITS
@@ -39,9 +39,7 @@ class Pretrain:
     def plan(self) -> Plan:
         t = self.task
         start = call(fresh, model=self.architecture, seed=self.seed, label="untrained towers")
-        base = call(
-            train, on=GPU, init=start, data=self.data, objective=self.objective, update=self.update, steps=self.steps, label="towers"
-        )
+        base = call(train, on=GPU, init=start, data=self.data, objective=self.objective, update=self.update, steps=self.steps)
         source = None if t.classes else t.train
         before, after = (call(zero_shot, model=towers, classes=t.classes, prompts=t.prompts, data=source) for towers in (start, base))
         candidates = [model("untrained", "single", before), model("pretrained", "zero_shot", after)]
