@@ -14,8 +14,9 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from infra.errors import Stopped, exit_code_of
 from infra.identity import name_of, revision_of
@@ -32,7 +33,10 @@ POLL = 0.5  # seconds between two looks at the flag
 Map = Callable[[Callable[..., Any], Sequence[Mapping[str, Any]]], list[Any]]
 
 
-class ManifestFile(NamedTuple):
+@dataclass(frozen=True)
+class ManifestFile:
+    """An entry of a pinned manifest, as `run.manifest` gives it."""
+
     name: str
     size: int
     digest: str
