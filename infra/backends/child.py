@@ -1,6 +1,6 @@
 """A child process that executes jobs and reports events over a pipe; when the driver dies the pipe ends, and so does the child.
 
-Driver to child: ("job", Job), ("sweep", [Job], pack), ("stop",). Child to driver: ("ready", facts), ("outcome", Outcome), ("note", text).
+Driver to child: ("job", Job), ("sweep", [Job], pack), ("stop",). Child to driver: ("ready", facts), ("outcome", Outcome), ("lost", reason).
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import multiprocessing
 import os
 import queue
 import signal
+import sys
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
@@ -41,11 +43,13 @@ class Child:
         threading.Thread(target=self._read, args=(self.pipe,), name="backend-events", daemon=True).start()
 
     def _read(self, pipe: Connection) -> None:
-        try:
-            while True:
-                self.events.put(pipe.recv())
-        except (EOFError, OSError):
-            self.events.put(("lost", None))
+        event: Event = ("ready", {})
+        while event[0] != "lost":
+            try:
+                event = pipe.recv()
+            except (EOFError, OSError):
+                event = ("lost", "it was killed, or crashed")
+            self.events.put(event)
 
     def submit(self, job: Job) -> None:
         self._send(("job", job))
@@ -80,4 +84,10 @@ def _main(serve: Callable[[Connection, dict[str, Any]], None], pipe: Connection,
         os.dup2(file, 1)
         os.dup2(file, 2)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    serve(pipe, options)
+    try:
+        serve(pipe, options)
+    except Exception as error:  # the top of a process: its traceback is in the log, the driver hears one line
+        traceback.print_exc()
+        with contextlib.suppress(OSError):
+            pipe.send(("lost", f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0]}"))
+        sys.exit(1)

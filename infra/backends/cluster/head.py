@@ -13,7 +13,7 @@ from infra import settings
 from infra.backends.cluster.sweep import run_sweep
 from infra.job import Job, Outcome
 from infra.node import Resources
-from infra.worker import execute, source_root
+from infra.worker import execute, failed, source_root
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -130,7 +130,7 @@ class Head:
 
     def _collect(self) -> None:
         import ray
-        from ray.exceptions import RayError
+        from ray.exceptions import RayError, RayTaskError
 
         if not self.running:
             return
@@ -139,5 +139,7 @@ class Head:
             job = self.running.pop(reference)
             try:
                 self.send("outcome", ray.get(reference))
+            except RayTaskError as error:  # not of the component: the job could not be read there, or its outcome not here
+                self.send("outcome", failed(job, error.cause if isinstance(error.cause, Exception) else error, 0.0))
             except RayError as error:
                 self.send("outcome", Outcome(job.key, "lost", f"{type(error).__name__}: its worker process went away"))

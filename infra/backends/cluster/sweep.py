@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ray import tune
+from ray.tune.schedulers import FIFOScheduler
 
 from infra.job import Job, Outcome
 from infra.worker import execute
@@ -20,51 +21,53 @@ def trial(config: Mapping[str, Any], jobs: Sequence[Job], pack: int) -> None:
         tune.report({"outcome": execute(job)})
 
 
-class Notify(tune.Callback):
-    """Passes outcomes on as they come, and says which jobs went down with a trial that Tune gave up."""
+class Notify(FIFOScheduler):  # not a tune.Callback: for one, Tune imports every tracking library that it finds
+    """Trials in their order; each outcome is passed on as it comes, and once."""
 
-    def __init__(self, jobs: Sequence[Job], pack: int, send: Callable[[Outcome], None]) -> None:
-        self.jobs, self.pack, self.send = jobs, pack, send
+    def __init__(self, send: Callable[[Outcome], None]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.send = send
         self.told: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune writes its callbacks into its own state, which nobody reads."""
+        """Tune writes its scheduler into its own state, which nobody reads."""
         return {}
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
-        if "outcome" in result and result["outcome"].key not in self.told:
-            self._tell(result["outcome"])
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        if "outcome" in result:
+            self.tell(result["outcome"])
+        return str(FIFOScheduler.CONTINUE)
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        index = trial.config["index"]
-        self.give_up(self.jobs[index * self.pack : (index + 1) * self.pack], f"its process was lost {LOSSES + 1} times")
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        self.on_trial_result(tune_controller, trial, result)
 
-    def give_up(self, jobs: Sequence[Job], reason: str) -> None:
-        for job in jobs:
-            if job.key not in self.told:
-                self._tell(Outcome(job.key, "lost", reason))
-
-    def _tell(self, outcome: Outcome) -> None:
-        self.told.add(outcome.key)
-        self.send(outcome)
+    def tell(self, outcome: Outcome) -> None:
+        if outcome.key not in self.told:
+            self.told.add(outcome.key)
+            self.send(outcome)
 
 
 def run_sweep(jobs: Sequence[Job], pack: int, options: Mapping[str, float], folder: str, send: Callable[[Outcome], None]) -> None:
     """Run all jobs of a sweep to their outcomes, each sent exactly once."""
-    notify = Notify(jobs, pack, send)
+    notify = Notify(send)
     resources = {"cpu": options["num_cpus"], "gpu": options["num_gpus"]}
+    reason = "Tune ended without an outcome"
     try:
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(trial, jobs=list(jobs), pack=pack), resources),
             param_space={"index": tune.grid_search(list(range(-(-len(jobs) // pack))))},
-            tune_config=tune.TuneConfig(reuse_actors=True),
-            run_config=tune.RunConfig(
-                name="sweep", storage_path=folder, verbose=0, callbacks=[notify], failure_config=tune.FailureConfig(max_failures=LOSSES)
-            ),
+            tune_config=tune.TuneConfig(reuse_actors=True, scheduler=notify),
+            run_config=tune.RunConfig(name="sweep", storage_path=folder, verbose=0, failure_config=tune.FailureConfig(max_failures=LOSSES)),
         )
-        tuner.fit()
+        if errors := tuner.fit().errors:
+            reason = f"its process was lost {LOSSES + 1} times: {first_line(errors[0])}"
     except Exception as error:  # whatever Tune dies of, its jobs go back to the runner, which decides
-        notify.give_up(jobs, f"Tune ended: {type(error).__name__}: {error}".splitlines()[0])
+        reason = f"Tune ended: {type(error).__name__}: {first_line(error)}"
     finally:
-        notify.give_up(jobs, "Tune ended without an outcome")
+        for job in jobs:
+            notify.tell(Outcome(job.key, "lost", reason))
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
