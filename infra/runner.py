@@ -176,7 +176,7 @@ class Runner:
 
     def _handle(self, kind: str, value: Any) -> None:
         if kind == "lost":
-            raise BackendLost("the process that executes jobs, or its Ray, went away; what was finished is recorded: run the same command to go on")
+            raise self.backend.lost(str(value))
         if kind != "outcome":
             self.watch(kind, None, value=value)
         elif value.key in self.flying:
