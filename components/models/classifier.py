@@ -52,7 +52,7 @@ class Classifier(nn.Module):
 
     def fits(self, spec: Mapping[str, Any], device: str) -> bool:
         """Whether weights of this specification may be streamed into this module."""
-        return self.mean.device == torch.device(device) and all(self.spec[key] == spec[key] for key in ("model_cfg", "preprocess_cfg"))
+        return self.mean.device.type == torch.device(device).type and all(self.spec[key] == spec[key] for key in ("model_cfg", "preprocess_cfg"))
 
     def equip(self, spec: Mapping[str, Any], side: Mapping[str, torch.Tensor]) -> None:
         """Put on the head and what objectives kept."""

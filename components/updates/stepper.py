@@ -61,14 +61,11 @@ class Stepper:
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate(step)
         self.optimiser.zero_grad(set_to_none=True)
-        pieces, total = split(batch, self.update.accumulation), torch.zeros((), device=self.device)
-        for k, piece in enumerate(pieces):
-            with self._synchronised(k == len(pieces) - 1):
-                with self._precision():
-                    losses = self.module(self._moved(piece), step)
-                loss = losses.sum() / len(batch.labels) if self.bound.separable else losses
-                self.scaler.scale(loss).backward()
-            total += loss.detach()
+        try:
+            total = self._differentiate(split(batch, self.update.accumulation), len(batch.labels), step)
+        except torch.OutOfMemoryError as error:
+            pieces = f"a batch of {self.update.batch} on {self.world} processes in {self.update.accumulation} micro-batches"
+            raise MemoryError(f"{pieces} does not fit into the accelerator's memory: raise update.accumulation") from error
         self.scaler.unscale_(self.optimiser)
         if self.update.clip:
             torch.nn.utils.clip_grad_norm_(self.trained.values(), self.update.clip)
@@ -78,6 +75,18 @@ class Stepper:
         if self.world > 1:
             torch.distributed.all_reduce(total)
         return total / self.world
+
+    def _differentiate(self, pieces: list[Batch], n: int, step: int) -> torch.Tensor:
+        """The loss over this process's n examples, its gradient left in the parameters."""
+        total = torch.zeros((), device=self.device)
+        for k, piece in enumerate(pieces):
+            with self._synchronised(k == len(pieces) - 1):
+                with self._precision():
+                    losses = self.module(self._moved(piece), step)
+                loss = losses.sum() / n if self.bound.separable else losses
+                self.scaler.scale(loss).backward()
+            total += loss.detach()
+        return total
 
     def _synchronised(self, last: bool) -> AbstractContextManager[Any]:
         return nullcontext() if last or self.world == 1 else self.module.no_sync()

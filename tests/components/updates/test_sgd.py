@@ -113,3 +113,14 @@ def test_a_batch_must_divide_among_processes(zero: Any, run: Local) -> None:
     run.world = 3
     with pytest.raises(ValueError, match="does not divide among 3 processes"):
         stepper(zero, AdamW(batch=10), run)
+
+
+def test_a_step_that_does_not_fit_says_what_was_asked(zero: Any, run: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = stepper(zero, AdamW(batch=10, accumulation=2), run)
+
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(made.bound.classifier, "forward", full)
+    with pytest.raises(MemoryError, match="a batch of 10 on 1 processes in 2 micro-batches does not fit"):
+        made(batch(10), 0)
