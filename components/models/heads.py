@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from components.types import Dataset, Run, revision
 
@@ -17,7 +17,12 @@ CHUNK = 256  # texts in one forward pass
 
 @revision(1)
 def zero_shot(
-    model: Checkpoint, classes: tuple[str, ...], prompts: tuple[str, ...], data: Dataset | None = None, *, run: Run
+    model: Checkpoint,
+    classes: tuple[str, ...],
+    prompts: tuple[str, ...],
+    data: Annotated[Dataset | None, "describes"] = None,
+    *,
+    run: Run,
 ) -> Checkpoint:
     """The model with a head whose rows are its own text features of the class names: no training.
 

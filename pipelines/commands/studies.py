@@ -1,22 +1,21 @@
-"""Finding studies, and reading one from the command line and YAML: the fields of its dataclass are the flags."""
+"""Finding studies, and reading the words after a command: the fields of a dataclass are its flags."""
 
 from __future__ import annotations
 
 import ast
 import dataclasses
-import difflib
 import importlib
-import itertools
-import typing
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
+
+from infra.identity import hints_of
+from pipelines.commands.fields import Part, Text, Tree, class_of, lay, loaded, made, near, path_of, written
 
 FOLDER = Path(__file__).parent.parent
 NOT_STUDIES = {"__init__", "__main__", "tasks"}
-ROOMS = ("components.", "pipelines.", "infra.space.")  # whose classes YAML may name
+T = TypeVar("T")
 
 
 def option(default: Any, help: str) -> Any:
@@ -24,15 +23,31 @@ def option(default: Any, help: str) -> Any:
 
 
 @dataclass(frozen=True)
-class Options:
-    """Where and how to run; none of these is part of a result's identity."""
+class Where:
+    """Which store."""
 
     store: str = option("", "folder or URL that keeps every result (default: $STOCKPOT_STORE, else ./store)")
+
+
+@dataclass(frozen=True)
+class Options(Where):
+    """Where and how to run; none of these is part of a result's identity."""
+
     tracking: str = option("", "MLflow server or database; default a database beside a local store; none: off")
     ray: str = option("local", "local, none (one job at a time, without Ray) or the ADDRESS of a cluster")
     cpus: int | None = option(None, "CPUs of a local Ray (default: all)")
     cache_limit: int = option(8 << 30, "bytes of decoded images that a node keeps (default: 8 GiB)")
-    checkpoint_every: float = option(60.0, "seconds between training states (default: 60)")
+    checkpoint_every: float = option(60.0, "seconds between training states")
+    quiet: bool = option(False, "only the result, no progress")
+
+
+class Chosen(NamedTuple):
+    """A study as it was asked for, and the options of the command."""
+
+    name: str
+    preset: str
+    study: Any
+    options: Any
 
 
 def studies() -> dict[str, str]:
@@ -45,11 +60,6 @@ def studies() -> dict[str, str]:
     return found
 
 
-def near(word: str, known: Sequence[str]) -> str:
-    found = difflib.get_close_matches(word, known, 1)
-    return f"; did you mean {found[0]!r}?" if found else ""
-
-
 def presets(name: str) -> dict[str, Any]:
     """The presets of a study. ValueError for a name that is none."""
     known = list(studies())
@@ -59,69 +69,109 @@ def presets(name: str) -> dict[str, Any]:
     return found
 
 
-def parser_of(prog: str, study: Any | None, extra: type = Options) -> Any:
-    """A parser with the fields of a study (defaults from a preset) and the options of execution."""
-    from jsonargparse import ArgumentParser
+def chosen(argv: Sequence[str], command: str, options: type = Options) -> Chosen:
+    """The study, its preset and the options of the words after `stockpot run`; prints the help where it is asked for."""
+    from pipelines.commands.help import about, study_usage
 
-    parser = ArgumentParser(prog=prog, exit_on_error=False, description=type(study).__doc__ if study else None)
-    group = parser.add_argument_group("execution (never part of a result's identity)")
-    for field in dataclasses.fields(extra):
-        group.add_argument("--" + field.name, type=typing.get_type_hints(extra)[field.name], default=field.default, help=field.metadata.get("help"))
-    if study is not None:
-        parser.add_argument("--config", action="config", help="YAML file with fields of the study")
-        parser.add_class_arguments(type(study), None, default=study)
-    return parser
-
-
-def parse(prog: str, study: Any | None, argv: Sequence[str], extra: type = Options) -> tuple[Any, Any]:
-    """(study, options) from flags and YAML. Raises ValueError, one line, naming the flag or key."""
-    from argparse import ArgumentError
-
-    parser = parser_of(prog, study, extra)
-    guard(argv)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            namespace = parser.parse_args(list(argv))
-            made = parser.instantiate(namespace)
-    except ArgumentError as error:
-        raise ValueError(plain(str(error), parser)) from None
-    options = extra(**{field.name: made.get(field.name) for field in dataclasses.fields(extra)})
-    if study is None:
-        return None, options
-    return type(study)(**{field.name: made.get(field.name) for field in dataclasses.fields(study)}), options
-
-
-def plain(message: str, parser: Any) -> str:
-    """jsonargparse's message as one line, with a near flag where one was unknown."""
-    line = " ".join(message.split())
-    if "nrecognized arguments" in line:
-        flags = [flag for action in parser._actions for flag in action.option_strings]
-        unknown = line.rsplit(":", 1)[-1].split()[0]
-        return f"unknown flag {unknown}{near(unknown, flags)}"
-    return line
-
-
-def guard(argv: Sequence[str]) -> None:
-    """Refuse configuration that names classes outside of stockpot, before anything is imported."""
-    files = [value for flag, value in itertools.pairwise(argv) if flag == "--config"]
-    files += [flag.split("=", 1)[1] for flag in argv if flag.startswith("--config=")]
-    for name in files:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(study_usage(command, options))
+        raise SystemExit(0)
+    name, rest = argv[0], list(argv[1:])
+    known = presets(name)
+    preset = rest.pop(0) if rest and not rest[0].startswith("-") else "tiny"
+    if preset not in known:
+        raise ValueError(f"{preset!r} is not a preset of {name}{near(preset, list(known))}; there are {', '.join(known)}")
+    words, flags = divided(rest, options)
+    if words:
+        raise ValueError(f"{words[0]!r} is one word too many; a study has one preset, and its fields are flags like --trials 4")
+    tree, own = laid(written(known[preset]), flags, options)
+    if "help" in flags:
+        print(about(f"stockpot {command} {name} {preset}", type(known[preset]), tree, options))
+        raise SystemExit(0)
+    study = made(type(known[preset]), tree)
+    if "print_config" in flags:
         import yaml
 
+        print(yaml.safe_dump(written(study)["init_args"], sort_keys=False), end="")
+        raise SystemExit(0)
+    return Chosen(name, preset, study, made(options, own))
+
+
+def parse(argv: Sequence[str], options: type[T], usage: str) -> tuple[list[str], T]:
+    """(words, options) of a command that runs no study; prints the help where it is asked for."""
+    from pipelines.commands.help import section
+
+    words, flags = divided(argv, options)
+    if "help" in flags:
+        print(usage, "", *section("options", options, {}), sep="\n")
+        raise SystemExit(0)
+    tree = {"class_path": path_of(options), "init_args": {}}
+    unknown(flags, [field.name for field in dataclasses.fields(options)])  # type: ignore[arg-type]
+    return words, made(options, lay(options, tree, Part(flags), "--"))
+
+
+def divided(argv: Sequence[str], options: type) -> tuple[list[str], dict[str, Any]]:
+    """(words, {flag: text}) of a command line: `--flag value`, `--flag=value`, and flags of booleans alone."""
+    hints = hints_of(options)
+    words: list[str] = []
+    flags: dict[str, Any] = {}
+    rest = list(argv)
+    while rest:
+        word = rest.pop(0)
+        if word == "-h" or not word.startswith("--"):
+            words += [] if word == "-h" else [word]
+            flags |= {"help": True} if word == "-h" else {}
+            continue
+        name, equals, value = word[2:].partition("=")
+        head, dot, path = name.partition(".")
+        name = head.replace("-", "_") + dot + path
+        if name in ("help", "print_config"):
+            flags[name] = True
+        elif hints.get(name) is bool and not equals:
+            flags[name] = Text("true")
+        elif equals or (rest and not rest[0].startswith("--")):
+            given = value if equals else rest.pop(0)
+            flags[name] = [*flags.get(name, ()), given] if name == "config" else Text(given)
+        else:
+            raise ValueError(f"--{word[2:]}: a value is missing")
+    return words, flags
+
+
+def laid(tree: Tree, flags: dict[str, Any], options: type) -> tuple[Tree, Tree]:
+    """The trees of a study and of the options, after YAML and then flags were laid over them."""
+    own = {"class_path": path_of(options), "init_args": {}}
+    given = [(f"--config {name}", read(name)) for name in flags.get("config", ())]
+    given += [("", {name: value for name, value in flags.items() if name not in ("config", "help", "print_config")})]
+    mine = {field.name for field in dataclasses.fields(options)}
+    cls = class_of(tree)
+    for where, fields in given:
+        unknown(fields, [*hints_of(cls), *mine, "config", "help", "print_config"], where)
         try:
-            tree = yaml.safe_load(Path(name).read_text())
-        except OSError as error:
-            raise ValueError(f"--config {name}: {error.strerror or error}") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"--config {name}: not YAML: {' '.join(str(error).split())}") from None
-        for path in classes_in(tree):
-            if "." in path and not path.startswith(ROOMS):
-                raise ValueError(f"--config {name}: names {path}, and YAML may name classes of components and pipelines only")
+            own = lay(options, own, Part({name: value for name, value in fields.items() if name in mine}), "")
+            tree = lay(cls, tree, Part({name: value for name, value in fields.items() if name not in mine}), "")
+        except ValueError as error:
+            raise ValueError(f"{where}: {str(error).lstrip('.')}" if where else str(error).lstrip(".")) from None
+    return tree, own
 
 
-def classes_in(tree: Any) -> list[str]:
-    if isinstance(tree, dict):
-        own = [str(tree["class_path"])] if "class_path" in tree else []
-        return own + [path for value in tree.values() for path in classes_in(value)]
-    return [path for item in tree for path in classes_in(item)] if isinstance(tree, list) else []
+def unknown(fields: dict[str, Any], known: Sequence[str], where: str = "") -> None:
+    """Refuse the first name that is none of `known`."""
+    for name in fields:
+        head = str(name).split(".")[0]
+        if head not in known:
+            if where:
+                raise ValueError(f"{where}: unknown field {head!r}{near(head, known)}")
+            raise ValueError(f"unknown flag --{head}" + near(f"--{head}", [f"--{each}" for each in known]))
+
+
+def read(name: str) -> dict[str, Any]:
+    """The fields in a YAML file."""
+    try:
+        tree = loaded(Path(name).read_text(), f"--config {name}")
+    except OSError as error:
+        raise ValueError(f"--config {name}: {error.strerror or error}; check the path") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"--config {name}: not YAML: it is not text") from None
+    if not isinstance(tree, dict):
+        raise ValueError(f"--config {name}: holds no fields; write lines like trials: 4")
+    return tree
