@@ -130,9 +130,8 @@ def known(name: str) -> None:
 
 def opened(model: OpenClip, folder: str, run: Run) -> tuple[nn.Module, Mapping[str, Any]]:
     """open_clip's own module with its weights, and the configuration that builds it again."""
-    import pickle
-
     import open_clip
+    from torch._weights_only_unpickler import UnpicklingError  # type: ignore[attr-defined]
 
     if folder or model.name.startswith("hf-hub:"):
         name, tag, config = f"local-dir:{folder}" if folder else model.name, None, None
@@ -140,7 +139,7 @@ def opened(model: OpenClip, folder: str, run: Run) -> tuple[nn.Module, Mapping[s
         name, tag, config = model.name, *tagged(model, run)
     try:
         module = open_clip.create_model(name, tag, force_quick_gelu=bool(config and config.get("quick_gelu")), require_pretrained=True)
-    except pickle.UnpicklingError as error:
+    except UnpicklingError as error:
         raise ValueError(f"{tag or name} holds more than tensors and was not unpickled: save it as safetensors if you trust it") from error
     except (RuntimeError, OSError) as error:
         first = str(error).splitlines()[0]

@@ -11,17 +11,18 @@ import torch
 from numpy.typing import NDArray
 
 from components.data import chance, order
-from components.objectives.bound import Bound
 from components.types import Batch, Run
-from components.updates.sgd import Descent
 
 Tensors = dict[str, torch.Tensor]
 
 
 class Stepper:
-    """Called with (batch, step), makes the step and returns its mean loss over all processes, a detached scalar."""
+    """Called with (batch, step), makes the step and returns its mean loss over all processes, a detached scalar.
 
-    def __init__(self, update: Descent, bound: Bound, trained: Mapping[str, torch.nn.Parameter], steps: int, run: Run) -> None:
+    update: a Descent; bound: an objective's module; trained: the parameters to change, by name; steps: of the whole run.
+    """
+
+    def __init__(self, update: Any, bound: Any, trained: Mapping[str, torch.nn.Parameter], steps: int, run: Run) -> None:
         self.update, self.bound, self.trained, self.steps, self.rank, self.world = update, bound, trained, steps, run.rank, run.world
         self.device = bound.classifier.mean.device
         self._check()
@@ -54,7 +55,7 @@ class Stepper:
 
     def rate(self, step: int) -> float:
         """The learning rate of a step."""
-        return self.update.rate(step, self.steps)
+        return float(self.update.rate(step, self.steps))
 
     def __call__(self, batch: Batch, step: int) -> torch.Tensor:
         torch.manual_seed(int(chance.bits(self.update.seed, 5, step, self.rank)))  # dropout: nothing to save for a resume
