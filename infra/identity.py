@@ -82,7 +82,7 @@ def parameters(fn: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
 
 def revision_of(thing: Callable[..., Any] | type) -> int:
     """The revision that `@revision(n)` gave this very function or class."""
-    found = vars(thing).get("__revision__")
+    found = getattr(thing, "__dict__", {}).get("__revision__")
     if not isinstance(found, int):
         raise ValueError(f"{thing.__qualname__} has no revision and cannot be part of an identity; decorate it with @revision(1), or pass its fields")
     return found
@@ -132,10 +132,13 @@ class Canon:
         self.pins = pins or {}
         self.node = node
         self._knobs: dict[int, tuple[Any, Json]] = {}  # the value is kept, so that its id stays its own
+        self._depth = 0  # of dataclasses around the value at hand
 
     def __call__(self, value: Any, hint: Any = None, where: str = "argument") -> Json:
         fingerprint = self.node(value)
         if fingerprint is not None:
+            if self._depth:
+                raise ValueError(f"{where}: a node inside a dataclass is not seen as an input; pass it to the call itself")
             return {"node": fingerprint}
         if value is None or isinstance(value, bool | str):
             return value
@@ -162,7 +165,9 @@ class Canon:
     def _knob(self, value: Any, where: str) -> Json:
         known = self._knobs.get(id(value))
         if known is None:
+            self._depth += 1
             known = self._knobs[id(value)] = (value, self._fields(value, where))
+            self._depth -= 1
         return known[1]
 
     def _fields(self, value: Any, where: str) -> Json:
