@@ -22,6 +22,17 @@ def add(terms: list[float]) -> float:
 
 
 @revision(1)
+def paired(left: list[float], right: list[float], names: list[str] | None = None) -> list[list[float]]:
+    """Members that belong together by index."""
+    return [list(pair) for pair in zip(left, right, strict=True)]
+
+
+@revision(1)
+def named(models: dict[str, float]) -> dict[str, float]:
+    return models
+
+
+@revision(1)
 def count(to: int, scale: float = 1.0, pause: float = 0.0, *, run: Any) -> list[float]:
     """Counts with a resumable state; the values of the steps before a resume come from the state."""
     values: list[float] = []
