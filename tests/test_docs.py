@@ -1,0 +1,156 @@
+"""The README and the pages of docs: every command parses, every Python example runs, every link leads somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+ROOMS = ("components", "infra", "pipelines")
+UNSAID = re.compile(r"/{}/|\.\./{}|{}\.org/simple|\bissue #?\d".format("work", "shared", "pypi"))
+FENCE = re.compile(r"^( *)```([^\n`]*)\n(.*?)^\1```$", re.M | re.S)
+
+
+class Block(NamedTuple):
+    """A fenced block: the words after the fence, its text and where it stands."""
+
+    words: list[str]
+    text: str
+    where: str
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    text = page.read_text()
+    for match in FENCE.finditer(text):
+        yield Block(match[2].split(), textwrap.dedent(match[3]), f"{page.name}:{text.count(chr(10), 0, match.start()) + 1}")
+
+
+def commands(page: Path) -> Iterator[tuple[str, list[str]]]:
+    """(where, words) of each `stockpot ...` in a block of shell; a line that ends in a backslash goes on."""
+    for block in blocks(page):
+        if block.words[:1] in (["sh"], ["console"]):
+            for line in block.text.replace("\\\n", " ").splitlines():
+                words = shlex.split(line.removeprefix("$ "), comments=True)
+                if "stockpot" in words[:1]:
+                    ends = [i for i, word in enumerate(words) if word in (">", "|", "&&", "&")]
+                    yield block.where, words[1 : ends[0] if ends else None]
+
+
+def written(tree: Path) -> dict[str, str]:
+    """A copy of the sources with the examples that name a file."""
+    for room in ROOMS:
+        shutil.copytree(ROOT / room, tree / room, ignore=shutil.ignore_patterns("__pycache__"))
+    for page in PAGES:
+        for block in blocks(page):
+            title = next((word.removeprefix("title=") for word in block.words if word.startswith("title=")), "")
+            if not title.endswith(".py"):
+                continue
+            path = tree / title
+            assert path.parent.is_dir(), f"{block.where}: there is no folder for {title}"
+            assert ("append" in block.words) == path.exists(), f"{block.where}: {title} is there already"
+            with open(path, "a") as file:
+                file.write(("\n\n" if "append" in block.words else "") + block.text)
+    return {**os.environ, "PYTHONPATH": str(tree), "STOCKPOT_CACHE": str(tree / "cache")}
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    tree = tmp_path_factory.mktemp("sources")
+    return tree, written(tree)
+
+
+PARSE = """
+import importlib, json, sys
+from pipelines.__main__ import COMMANDS
+from pipelines.commands import studies
+
+class Parsed(Exception):
+    pass
+
+def arrived(*words, **named):
+    raise Parsed
+
+wrong = []
+for where, words in json.load(sys.stdin):
+    name, *rest = words or [""]
+    try:
+        if name not in COMMANDS:
+            raise ValueError(f"{name!r} is not a command")
+        COMMAND(name, rest)
+    except ValueError as error:
+        wrong.append(f"{where}: stockpot {' '.join(words)}: {error}")
+print("\\n".join(wrong))
+"""
+
+
+def test_links_lead_to_files_and_headings() -> None:
+    wrong = []
+    for page in PAGES:
+        prose = FENCE.sub("", page.read_text())
+        for link in re.findall(r"\]\(([^)\s]+)\)", prose) + re.findall(r'(?:src|href)="([^"]+)"', prose):
+            path, _, heading = link.partition("#")
+            if re.match(r"[a-z]+:", link):
+                continue
+            target = (page.parent / path).resolve() if path else page
+            if not target.exists():
+                wrong.append(f"{page.name}: {link}: no such file")
+            elif heading and heading not in anchors(target):
+                wrong.append(f"{page.name}: {link}: no such heading")
+    assert not wrong, "\n".join(wrong)
+
+
+def anchors(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text()), re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_paths_in_prose_exist() -> None:
+    """`components/train.py` and the like, unless an example of the same page makes it."""
+    wrong = []
+    for page in PAGES:
+        text = page.read_text()
+        made = {word.removeprefix("title=") for block in blocks(page) for word in block.words}
+        for path in re.findall(r"`((?:components|infra|pipelines|tests|docs)/[\w./-]+)`", FENCE.sub("", text)):
+            if not (ROOT / path).exists() and path not in made:
+                wrong.append(f"{page.name}: {path}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_nothing_is_said_of_the_workplace() -> None:
+    found = [f"{page.name}: {match[0]}" for page in PAGES for match in UNSAID.finditer(page.read_text())]
+    assert not found, "\n".join(found)
+
+
+def test_python_examples_run(sources: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    tree, env = sources
+    for page in PAGES:
+        for block in blocks(page):
+            if block.words[:2] == ["python", "run"]:
+                text = block.text.replace("local-dir:MODEL", f"local-dir:{tree}/components/models/stockpot-tiny")
+                done = subprocess.run([sys.executable, "-c", text], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+                assert done.returncode == 0, f"{block.where}:\n{done.stderr}"
+
+
+def example_studies() -> list[str]:
+    words = [word for page in PAGES for block in blocks(page) for word in block.words]
+    return sorted(Path(word).stem for word in words if re.fullmatch(r"title=pipelines/\w+\.py", word))
+
+
+@pytest.mark.parametrize("study", example_studies())
+def test_example_studies_run(study: str, sources: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    _, env = sources
+    words = [sys.executable, "-m", "pipelines", "run", study, "smoke", "--ray", "none", "--tracking", "none", "--store", str(tmp_path / "store")]
+    done = subprocess.run(words, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "digits %" in done.stdout
