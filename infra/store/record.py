@@ -53,15 +53,11 @@ class Record:
         try:
             fields = json.loads(data)
             version = fields.pop("format")
-        except (ValueError, KeyError, AttributeError) as error:
-            raise IntegrityError(f"{where}: not a record ({error}); remove the folder to compute it again") from None
-        if version != FORMAT:
-            raise IntegrityError(f"{where}: has format {version}, this stockpot reads {FORMAT}; use the one that wrote it, or another --store")
-        fields["data"] = tuple(fields["data"])
-        fields["members"] = None if fields["members"] is None else tuple(fields["members"])
-        try:
-            return cls(**fields)
-        except TypeError as error:
+            if version != FORMAT:
+                raise IntegrityError(f"{where}: has format {version}, this stockpot reads {FORMAT}; use the one that wrote it, or another --store")
+            members = fields.pop("members")
+            return cls(**{**fields, "data": tuple(fields["data"]), "members": None if members is None else tuple(members)})
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise IntegrityError(f"{where}: not a record ({error}); remove the folder to compute it again") from None
 
 

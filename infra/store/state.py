@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -53,7 +54,7 @@ class States:
 
     def restore(self) -> tuple[int, str] | None:
         """(step, local folder) of the newest state whose files have the recorded digests, or None; damaged ones are passed over."""
-        pointers = [name.removesuffix(".json") for name in self.place.names(self.folder) if name.endswith(".json")]
+        pointers = [name.removesuffix(".json") for name in self.place.names(self.folder) if re.fullmatch(r"\d+-.+\.json", name)]
         for name in sorted(pointers, key=lambda name: (int(name.split("-", 1)[0]), name), reverse=True):
             local = os.path.join(self.scratch, f"restored-{name}")
             if self._fetch(name, local):
@@ -66,10 +67,12 @@ class States:
         fs = fsspec.core.url_to_fs(self.place.url)[0]
         try:
             for file, digest in json.loads(pointer or b"")["files"].items():
+                if os.path.basename(file) != file:
+                    return False
                 fs.get_file(self.place.at(f"{self.folder}/{name}/{file}"), os.path.join(local, file))
                 if sha256(os.path.join(local, file)) != digest:
                     return False
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return False
         return True
 

@@ -29,7 +29,10 @@ class Store:
         if found is None:
             self.place.create("store.json", json.dumps({"stockpot": {"format": FORMAT}}).encode())
             return
-        version = json.loads(found).get("stockpot", {}).get("format")
+        try:
+            version = json.loads(found)["stockpot"]["format"]
+        except (ValueError, KeyError, TypeError):
+            version = "unknown"
         if version != FORMAT:
             raise IntegrityError(f"{self.url}: has format {version}, this stockpot reads {FORMAT}; use the one that wrote it, or another --store")
         if self.place.local and not os.access(self.url, os.W_OK):

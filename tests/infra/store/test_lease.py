@@ -1,0 +1,104 @@
+"""Leases: one holder at a time, dead processes are taken over at once, silent ones by patience."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.store import lease
+from infra.store.lease import Driver
+from infra.store.place import Place
+from tests.infra.store.races import acquire, alone, race
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(str(tmp_path))
+
+
+@pytest.fixture
+def drivers(place: Place) -> Iterator[list[Driver]]:
+    pair = [Driver(place), Driver(place)]
+    for driver in pair:
+        driver.start()
+    yield pair
+    for driver in pair:
+        driver.stop()
+
+
+def test_a_lease_has_one_holder_who_keeps_it(drivers: list[Driver]) -> None:
+    first, second = drivers
+    assert first.acquire("add-1") == ""
+    assert socket.gethostname() in second.acquire("add-1")
+    assert first.acquire("add-1") == ""
+    assert second.acquire("add-2") == ""
+
+
+def test_who_ends_lets_go_at_once(place: Place) -> None:
+    first, second = Driver(place), Driver(place)
+    first.start()
+    second.start()
+    assert first.acquire("add-1") == ""
+    first.stop()
+    assert second.acquire("add-1") == ""
+    second.stop()
+
+
+def test_a_dead_process_is_taken_over_at_once(place: Place, drivers: list[Driver]) -> None:
+    assert alone(acquire, place.url) == 0  # a process that held the lease, and is no more
+    assert place.names("add-1/lease") == ["0"]
+    assert drivers[0].acquire("add-1") == ""
+    assert drivers[1].acquire("add-1") != ""
+
+
+def test_of_processes_that_race_one_holds_the_lease(place: Place) -> None:
+    assert len(race(acquire, place.url, 8)) >= 1  # who ends makes room: each generation has one holder
+    holders = [json.loads(place.read(f"add-1/lease/{name}") or b"")["driver"] for name in place.names("add-1/lease")]
+    assert len(holders) == len(set(holders))
+
+
+def silent(place: Place, name: str) -> None:
+    """A driver of another host, whose process nobody here can see."""
+    place.write(f"drivers/{name}.json", json.dumps({"host": "elsewhere", "pid": 1, "process": "x/1/1", "beat": 1, "ended": False}).encode())
+    place.create("add-1/lease/0", json.dumps({"driver": name}).encode())
+
+
+def test_a_silent_driver_is_taken_over_by_patience_alone(place: Place, drivers: list[Driver], monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(lease.time, "monotonic", lambda: now)
+    silent(place, "far")
+    assert drivers[0].acquire("add-1") == "elsewhere, process 1"
+    now += lease.PATIENCE - 1
+    assert drivers[0].acquire("add-1") != ""
+    now += 2
+    assert drivers[0].acquire("add-1") == ""
+
+
+def test_a_heartbeat_renews_the_patience(place: Place, drivers: list[Driver], monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(lease.time, "monotonic", lambda: now)
+    silent(place, "far")
+    for beat in range(2, 6):
+        assert drivers[0].acquire("add-1") != ""
+        now += lease.PATIENCE - 1
+        place.write("drivers/far.json", json.dumps({"host": "elsewhere", "pid": 1, "process": "x/1/1", "beat": beat, "ended": False}).encode())
+    assert drivers[0].acquire("add-1") != ""
+
+
+def test_a_holder_without_a_heartbeat_is_none(place: Place, drivers: list[Driver]) -> None:
+    place.create("add-1/lease/0", json.dumps({"driver": "never started"}).encode())
+    assert drivers[0].acquire("add-1") == ""
+
+
+def test_drivers_beat(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "BEAT", 0.01)
+    driver = Driver(place)
+    driver.start()
+    while json.loads(place.read(f"drivers/{driver.name}.json") or b"")["beat"] < 3:
+        pass
+    driver.stop()
+    assert json.loads(place.read(f"drivers/{driver.name}.json") or b"")["ended"]

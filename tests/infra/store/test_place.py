@@ -1,0 +1,72 @@
+"""A folder at a URL: exclusive creation, atomic writes, one-line errors."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+
+from infra.errors import StoreError
+from infra.store.place import Place, absolute
+from tests.infra.store.races import alone, create, killed_before_the_link, race
+
+
+def test_one_of_sixteen_processes_creates_a_name(tmp_path: Path) -> None:
+    winners = race(create, str(tmp_path), 16)
+    assert len(winners) == 1
+    assert (tmp_path / "name").read_bytes() == f"process {winners[0]}\n".encode() * 1000
+    assert os.listdir(tmp_path) == ["name"]  # the losers leave nothing
+
+
+def test_a_kill_between_the_temporary_file_and_the_link_leaves_nothing_visible(tmp_path: Path) -> None:
+    assert alone(killed_before_the_link, str(tmp_path)) == -signal.SIGKILL
+    place = Place(str(tmp_path))
+    assert not place.exists("add-1/record.json")
+    assert place.read("add-1/record.json") is None
+    assert place.create("add-1/record.json", b"whole")
+    assert place.read("add-1/record.json") == b"whole"
+
+
+def test_what_is_created_stays_and_what_is_written_is_replaced(tmp_path: Path) -> None:
+    place = Place(str(tmp_path / "new" / "store"))
+    assert place.create("a/b/c", b"first") and not place.create("a/b/c", b"second")
+    assert place.read("a/b/c") == b"first"
+    place.write("a/b/c", b"third")
+    assert place.read("a/b/c") == b"third"
+    assert place.names("a/b") == ["c"] and place.names("nowhere") == []
+    place.remove("a")
+    place.remove("a")
+    assert place.read("a/b/c") is None and place.names() == []
+
+
+def test_a_file_in_the_way_of_a_folder_is_nothing_there(tmp_path: Path) -> None:
+    place = Place(str(tmp_path))
+    place.write("a", b"")
+    assert place.read("a/b") is None
+    with pytest.raises(StoreError, match="cannot be written"):
+        place.create("a/b", b"")
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_part(tmp_path: Path) -> None:
+    place = Place(str(tmp_path))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        for attempt in (place.create, place.write):
+            with pytest.raises(StoreError) as caught:
+                attempt("big", b"x" * 2000)
+            assert "big: cannot be written: File too large" in str(caught.value)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert os.listdir(tmp_path) == []
+
+
+def test_addresses_mean_the_same_in_every_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert absolute("a/../b") == absolute(f"file://{tmp_path}/b") == str(tmp_path / "b")
+    assert absolute("s3://bucket/a/") == "s3://bucket/a"
