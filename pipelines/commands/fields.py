@@ -169,7 +169,8 @@ def _class(base: type, old: Tree, new: Any, where: str) -> Tree:
         key = key if key in hints else key.replace("-", "_")
         if key not in hints:
             raise ValueError(f"{where}: {cls.__name__} has no field {key!r}{near(key, order)}; it has {', '.join(order)}")
-        values[key] = lay(hints[key], values.get(key), Part({rest: value}) if dot else value, f"{where}.{key}")
+        inner = f"{where}.{key}" if where else key
+        values[key] = lay(hints[key], values.get(key), Part({rest: value}) if dot else value, inner)
     return {"class_path": path_of(cls), "init_args": values}
 
 

@@ -20,16 +20,22 @@ from infra.store import Store
 from infra.store.pins import Pins
 from infra.store.place import is_local
 from infra.tracking.journal import Journal
-from pipelines.commands.studies import Options
+from pipelines.commands.studies import Options, Where
 from pipelines.commands.view import View
 
 
-def open_store(options: Options, *, create: bool = True) -> Store:
-    """The store of the options, checked. ValueError where it is only to be read and is not there."""
+def content_digest(url: str) -> str:
+    """The digest of the bytes at a URL, in the way of `types.File`."""
+    return digest(pieces(url))
+
+
+def open_store(options: Where, *, create: bool = True, optional: bool = False) -> Store:
+    """The store of the options, checked. ValueError where it is only to be read and is not there, unless it is `optional`."""
     store = Store(options.store or settings.default_store())
-    if not create and not store.place.exists("store.json"):
+    if create or store.place.exists("store.json"):
+        store.prepare()
+    elif not optional:
         raise ValueError(f"{store.url}: no store is here; run a study first, or name one with --store")
-    store.prepare()
     return store
 
 
@@ -58,7 +64,7 @@ class Session:
         self.name = time.strftime("%Y%m%d-%H%M%S-") + uuid.uuid4().hex[:6]
         self.folder = self.store.place.at(f"runs/{self.name}")
         self.mirror: Any = None
-        self.owed = ""
+        self.began = False  # whether anything had to be computed
 
     def backend(self) -> Backend:
         log = os.path.join(self.folder, "backend.log")
@@ -72,7 +78,7 @@ class Session:
 
     def run(self, plan: Plan, **facts: Any) -> Finished:
         """Compute what is missing; MLflow hears of it only when something ran."""
-        pins = Pins(self.store.place, lambda url: digest(pieces(url))).of(plan)
+        pins = Pins(self.store.place, content_digest).of(plan)
         place = Place(self.store.url, self.folder, settings.cache_folder(), self.options.cache_limit, self.options.checkpoint_every)
         runner = Runner(self.store, self.backend(), place, pins, self.view.watch)
         self.view.begin(self.folder, lambda: self._begin(facts))
@@ -82,6 +88,7 @@ class Session:
         return finished
 
     def _begin(self, facts: dict[str, Any]) -> None:
+        self.began = True
         with self.journal() as journal:
             journal.write("run", run=self.name, command=self.command, **facts)
         if uri := tracking_uri(self.options, self.store):
@@ -99,11 +106,11 @@ class Session:
 
     def close(self, status: str) -> str:
         """End the run in the journal and wait, a bounded time, for MLflow; one line where it has not got everything."""
-        if self.mirror is None:
+        if not self.began:
             return ""
         with self.journal() as journal:
             journal.write("end", status=status)
-        return str(self.mirror.finish())
+        return str(self.mirror.finish()) if self.mirror else ""
 
 
 def command_line(words: Sequence[str]) -> str:

@@ -107,7 +107,7 @@ def parse(argv: Sequence[str], options: type[T], usage: str) -> tuple[list[str],
         raise SystemExit(0)
     tree = {"class_path": path_of(options), "init_args": {}}
     unknown(flags, [field.name for field in dataclasses.fields(options)])  # type: ignore[arg-type]
-    return words, made(options, lay(options, tree, Part(flags), "--"))
+    return words, made(options, lay(options, tree, Part(flags), ""))
 
 
 def divided(argv: Sequence[str], options: type) -> tuple[list[str], dict[str, Any]]:
@@ -150,7 +150,7 @@ def laid(tree: Tree, flags: dict[str, Any], options: type) -> tuple[Tree, Tree]:
             own = lay(options, own, Part({name: value for name, value in fields.items() if name in mine}), "")
             tree = lay(cls, tree, Part({name: value for name, value in fields.items() if name not in mine}), "")
         except ValueError as error:
-            raise ValueError(f"{where}: {str(error).lstrip('.')}" if where else str(error).lstrip(".")) from None
+            raise ValueError(f"{where}: {error}" if where else str(error)) from None
     return tree, own
 
 

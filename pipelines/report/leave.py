@@ -28,6 +28,11 @@ def leave(finished: Finished, session: Session, name: str, preset: str) -> None:
         write_page(session.store.place.at(url), story)
     if ran:
         report(finished, session, story, page)
+    show(story, page)
+
+
+def show(story: Story, page: str) -> None:
+    """The table, and where the model and the page are."""
     if settings.on_terminal():
         from rich.console import Console
 

@@ -1,0 +1,152 @@
+"""`stockpot doctor [STUDY [PRESET]]`: can a run work here? One line for each thing that it needs, with the remedy where it cannot."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+import urllib.request
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from infra import settings
+from infra.dag import Plan
+from infra.errors import INFRASTRUCTURE, OK, StoreError, exit_code_of
+from infra.hygiene import datasets
+from infra.store import Store
+from infra.store.place import is_local
+from infra.tracking.journal import redact
+from pipelines.commands.models import scratch
+from pipelines.commands.session import tracking_uri
+from pipelines.commands.studies import Options, chosen, parse
+from pipelines.commands.text import size
+
+USAGE = "usage: stockpot doctor [STUDY [PRESET] [--field value ...]] [--store URL] [--tracking URI]"
+LOW = 2 << 30  # bytes of a disk that is nearly full
+PACKAGES = ("torch", "open_clip_torch", "ray", "mlflow", "safetensors", "fsspec", "pillow", "numpy")
+
+Check = Callable[[], str]  # what was found; raises with the remedy in its message
+
+
+def main(argv: Sequence[str]) -> int:
+    plan: Plan | None = None
+    if argv and not argv[0].startswith("-"):
+        asked = chosen(argv, "doctor")
+        plan, options = asked.study.plan(), asked.options
+    else:
+        _, options = parse(argv, Options, USAGE)
+    store = Store(options.store or settings.default_store())
+    checks: list[tuple[str, Check]] = [
+        ("python", python), ("packages", packages), ("store", lambda: writable(store)), ("disk of the store", lambda: disk(store.url)),
+        ("disk of the cache", lambda: disk(settings.cache_folder())), ("ray", lambda: ray(options)), ("mlflow", lambda: tracking(options, store)),
+        ("accelerators", accelerators),
+    ]  # fmt: skip
+    codes = [told(name, check) for name, check in checks]
+    if plan is not None:
+        codes += data(plan)
+    failed = [code for code in codes if code]
+    print("everything is there" if not failed else f"{len(failed)} of {len(codes)} checks failed")
+    return INFRASTRUCTURE if INFRASTRUCTURE in failed else max(failed, default=OK)
+
+
+def told(name: str, check: Check) -> int:
+    """Print one line, and return the exit code of its failure or 0."""
+    try:
+        print(f"ok    {name:<18} {check()}", flush=True)
+    except Exception as error:  # whatever is wrong is what a doctor reports
+        print(f"FAIL  {name:<18} {(str(error).strip() or type(error).__name__).splitlines()[0]}", flush=True)
+        return exit_code_of(error)
+    return OK
+
+
+def python() -> str:
+    if sys.version_info < (3, 11):  # noqa: UP036 (a checkout runs under any Python)
+        raise ValueError(f"Python {platform.python_version()}; stockpot needs 3.11 or newer")
+    return f"Python {platform.python_version()}, {os.cpu_count()} CPUs"
+
+
+def packages() -> str:
+    found, missing = [], []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        raise ValueError(f"missing: {', '.join(missing)}; pip install {' '.join(missing)}")
+    return ", ".join(found)
+
+
+def writable(store: Store) -> str:
+    """Write a probe twice: the second exclusive creation must be refused, or two drivers would not see each other."""
+    if store.place.exists("store.json"):
+        store.prepare()
+    name = f"probes/{uuid.uuid4().hex}"
+    store.place.create(name, b"probe")
+    twice = store.place.create(name, b"again")
+    store.place.remove("probes")
+    if twice:
+        raise StoreError(f"{store.url}: a second exclusive creation was not refused; let one driver at a time use this store")
+    return f"{store.url} can be written, exclusive creation is honoured"
+
+
+def disk(url: str) -> str:
+    if not is_local(url):
+        return f"{url} is not on this machine"
+    folder = os.path.abspath(url)
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    free = shutil.disk_usage(folder).free
+    if free < LOW:
+        raise OSError(f"{size(free)} free at {folder}; free some, or choose another place (--store, STOCKPOT_CACHE)")
+    return f"{size(free)} free at {folder}"
+
+
+def ray(options: Options) -> str:
+    if options.ray == "none":
+        return "not wanted (--ray none)"
+    if importlib.util.find_spec("ray") is None:
+        raise ValueError("Ray is not installed; pip install 'ray[default,train,tune]', or run with --ray none")
+    version = importlib.import_module("ray").__version__
+    return f"Ray {version} can be imported; {'a local one is started by a run' if options.ray == 'local' else f'address {options.ray}'}"
+
+
+def tracking(options: Options, store: Store) -> str:
+    uri = tracking_uri(options, store)
+    if not uri:
+        return "off: the runs' journals alone are kept"
+    if uri.startswith("sqlite:"):
+        return f"{uri}, made on the first run"
+    if uri.startswith(("http://", "https://")):
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=5) as answer:
+            return f"{redact(uri)} answers {answer.status}"
+    return f"{redact(uri)}, not asked"
+
+
+def accelerators() -> str:
+    from components.models.heads import accelerator
+
+    return "CUDA" if accelerator() == "cuda" else "none; stages that like a GPU run on CPUs"
+
+
+def data(plan: Plan) -> list[int]:
+    """Open every dataset of a plan."""
+    found: dict[str, Any] = {}
+    for node in plan.nodes():
+        for value in node.arguments.values():
+            found.update((repr(dataset), dataset) for _, dataset in datasets(value, ""))
+    return [told("data", functools.partial(opened, dataset)) for dataset in found.values()]
+
+
+def opened(dataset: Any) -> str:
+    with scratch() as run:
+        examples = dataset.open(run)
+    unread = f", {len(examples.skipped)} unreadable, first {examples.skipped[0]}" if examples.skipped else ""
+    shown = repr(dataset)
+    return f"{len(examples)} examples, {len(examples.classes)} classes{unread}: {shown if len(shown) <= 90 else shown[:87] + '...'}"

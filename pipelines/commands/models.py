@@ -1,0 +1,93 @@
+"""A model as one names it: a checkpoint folder or URL, the key of a node in a store, or a study (its winner)."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+from components.types import Local
+from components.weights import Checkpoint
+from components.weights.files import join, size
+from infra import settings
+from infra.dag import Fingerprints
+from infra.store import Store
+from infra.store.pins import Pins
+from pipelines.commands.fields import near
+from pipelines.commands.session import content_digest, open_store
+from pipelines.commands.show import found
+from pipelines.commands.studies import Where, presets, studies
+
+CONFIGS = ("open_clip_config.json", "config.json")
+
+
+def located(word: str, where: Where) -> str:
+    """The URL of a model's folder. ValueError that says what was looked for."""
+    word = word.removeprefix("local-dir:")
+    if any(size(join(word, name)) is not None for name in CONFIGS):
+        return word
+    if "://" in word or "/" in word:
+        raise ValueError(f"no model at {word}: it has neither {' nor '.join(CONFIGS)}; give a folder that open_clip or stockpot saved")
+    study, _, preset = word.partition(":")
+    if study in studies():
+        return winner(study, preset or "tiny", open_store(where, create=False))
+    if word == "stockpot-tiny":
+        from components.models.folder import address
+
+        return address(word)
+    store = open_store(where, create=False)
+    try:
+        record = store.finished(found(store, word))
+    except ValueError as error:
+        raise ValueError(f"{word!r} is no model: no folder, no study{near(word, list(studies()))}, and {error}") from None
+    if not str(record.result.get("type", "")).startswith("components.weights"):
+        raise ValueError(f"{record.key} is no model but what {record.function.partition(':')[2]} gave; stockpot show lists the others")
+    return store.payload(record)
+
+
+def winner(name: str, preset: str, store: Store) -> str:
+    """The folder of the model that a study handed over. ValueError where it has not been run in this store."""
+    known = presets(name)
+    if preset not in known:
+        raise ValueError(f"{preset!r} is not a preset of {name}; there are {', '.join(known)}")
+    plan = known[preset].plan()
+    fingerprints = Fingerprints(Pins(store.place, content_digest).of(plan))
+    node = plan.about.node(plan.about.winner)
+    record = store.record(fingerprints.key(node))
+    if record is None:
+        raise ValueError(f"{store.url} has no winner of {name} {preset}; compute it with: stockpot run {name} {preset}")
+    return store.payload(record)
+
+
+def checkpoint(word: str, where: Where) -> Checkpoint:
+    """The model that a word names, unread."""
+    return Checkpoint(located(word, where))
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Local]:
+    """A `run` for one command: scratch that is removed, and the node's cache of decoded data."""
+    with tempfile.TemporaryDirectory(prefix="stockpot-") as folder:
+        yield Local(folder, settings.cache_folder())
+
+
+def answers(model: Checkpoint, data: Any) -> tuple[Any, Any]:
+    """(predictions, opened examples) of a model on a dataset, computed here and now. ValueError for a model without a head."""
+    if "head" not in model.parts:
+        raise ValueError(f"{model.url} has no classifier; give --classes a,b,c and --prompts 'a photo of a {{}}.' to make one from its text tower")
+    from components.evaluate import opened, outputs
+
+    with scratch() as run:
+        examples = opened(data, run)
+        return outputs(model, data, run=run), examples
+
+
+def with_head(model: Checkpoint, classes: tuple[str, ...], prompts: tuple[str, ...], data: Any = None) -> Checkpoint:
+    """The model, with a zero-shot head where classes are named, or where it has none and `data` knows its classes."""
+    if not classes and ("head" in model.parts or data is None):
+        return model
+    from components.models.heads import zero_shot
+
+    with scratch() as run:
+        return zero_shot(model, classes, prompts, None if classes else data, run=run)

@@ -1,0 +1,33 @@
+"""`stockpot report STUDY [PRESET]`: the page of a study from the store's records; nothing is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from infra.dag import Fingerprints
+from infra.runner import Finished
+from infra.schedule import Schedule
+from infra.store.pins import Pins
+from pipelines.commands.session import command_line, content_digest, open_store
+from pipelines.commands.studies import chosen
+
+
+def main(argv: Sequence[str]) -> int:
+    asked = chosen(argv, "report")
+    store, plan = open_store(asked.options, create=False), asked.study.plan()
+    fingerprints = Fingerprints(Pins(store.place, content_digest).of(plan))
+    schedule = Schedule(plan, fingerprints.key, store.has)
+    missing = {name: fingerprints.key(node) for name, node in plan.targets.items() if not store.has(fingerprints.key(node))}
+    if missing:
+        listed = ", ".join(f"{name} ({key})" for name, key in missing.items())
+        todo = schedule.count("pending")
+        raise ValueError(f"{store.url} lacks {listed}, {todo} stages in all; compute them with: {command_line(['run', *argv])}")
+    from pipelines.report.leave import show, write_page
+    from pipelines.report.story import story_of
+
+    finished = Finished(plan, store, fingerprints, {**dict.fromkeys(map(fingerprints.key, plan.nodes()), "hit"), **schedule.state})
+    story = story_of(finished, asked.name, asked.preset, command_line(["run", *argv]))
+    folder = f"reports/{asked.name}-{asked.preset}-{fingerprints.of(plan.targets['table'])}"
+    write_page(store.place.at(folder), story)
+    show(story, store.place.at(f"{folder}/index.html"))
+    return 0
