@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.predictions import Predictions
 from components.predictors.head import Head
-from components.types import Dataset, Examples, Metric, Predictor, Run, Score, revision
+from components.types import Dataset, Diverged, Examples, Metric, Predictor, Run, Score, revision
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +33,7 @@ def score(predictions: Predictions, metric: Metric, split: str = "") -> Score:
 
 
 def outputs(checkpoint: Checkpoint | Combination, data: Dataset, *, predictor: Predictor = Head(), run: Run) -> Predictions:  # noqa: B008
-    """What `predict` returns, as a plain function. ValueError names a checkpoint whose answers are not finite."""
+    """What `predict` returns, as a plain function. Diverged names a checkpoint whose answers are not finite."""
     from components.models.heads import accelerator
     from components.models.module import build
 
@@ -76,7 +76,7 @@ def answers(module: Classifier, predictor: Any, examples: Examples, run: Run, *,
     assert rows is not None
     if not np.isfinite(rows).all():
         bad = int((~np.isfinite(rows)).any(axis=1).sum())
-        raise ValueError(f"{name} answers {bad} of {len(rows)} examples with non-finite logits: its weights diverged, leave it out")
+        raise Diverged(f"{name} answers {bad} of {len(rows)} examples with non-finite logits: its weights diverged, leave it out")
     return Predictions(np.asarray(examples.ids), labels, rows, examples.groups, module.classes or tuple(examples.classes))
 
 

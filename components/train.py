@@ -33,7 +33,7 @@ class Monitor:
     """Watch a metric on held-out data every so many steps and at the end; `best` returns the best weights seen, of equals the first."""
 
     data: Annotated[Dataset, "selects"]
-    metric: Metric = Top1()  # noqa: RUF009
+    metric: Metric = Top1()
     every: int = 100
     keep: Literal["last", "best"] = "last"
 

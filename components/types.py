@@ -57,6 +57,7 @@ class Diverged(Exception):
     """A trial whose loss or weights stopped being finite: it counts as missing, and is not retried."""
 
     retry = False
+    exit_code = 2
 
 
 @dataclass(frozen=True)

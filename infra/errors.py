@@ -34,6 +34,6 @@ def exit_code_of(error: BaseException) -> int:
         return own
     if isinstance(error, KeyboardInterrupt | Stopped):
         return INTERRUPTED
-    if isinstance(error, OSError):
+    if isinstance(error, OSError | MemoryError):
         return INFRASTRUCTURE
     return BAD_INPUT if isinstance(error, ValueError) else BUG

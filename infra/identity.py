@@ -119,6 +119,14 @@ def is_knob(value: Any) -> bool:
     return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
 
+def addresses(value: Any) -> Mapping[str, str]:
+    """{field: URL} of what a knob reads, which is identified by content: fields marked "address", or what its method `addresses` says."""
+    own = getattr(value, "addresses", None)
+    if callable(own):
+        return {field: url for field, url in own().items() if url}
+    return {name: url for name, mark in marks(type(value)).items() if mark == "address" and (url := getattr(value, name))}
+
+
 @cached
 def _default(cls: type, name: str) -> Any:
     field = next(f for f in dataclasses.fields(cls) if f.name == name)
@@ -175,11 +183,11 @@ class Canon:
         if not cls.__dataclass_params__.frozen:
             raise ValueError(f"{where}: {cls.__name__} is mutable; declare it @dataclass(frozen=True)")
         out: dict[str, Json] = {"is": f"{cls.__name__}@{revision_of(cls)}"}
-        hints, marked = hints_of(cls), marks(cls)
+        hints, marked, where_from = hints_of(cls), marks(cls), addresses(value)
         for field in dataclasses.fields(cls):
             item, here = getattr(value, field.name), f"{where}.{field.name}"
-            if marked.get(field.name) == "address" and item in self.pins:
-                out["content"] = self.pins[item]
+            if where_from.get(field.name) in self.pins:
+                out[field.name] = {"content": self.pins[where_from[field.name]]}
                 continue
             if marked.get(field.name) == "content" and not item:
                 continue

@@ -156,7 +156,8 @@ def failed(job: Job, error: Exception, seconds: float) -> Outcome:
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
     retry = getattr(error, "retry", isinstance(error, OSError))
     trace = "".join(traceback.format_exception(error))
-    return Outcome(job.key, "failed", text, type(error).__name__, exit_code_of(error), retry, trace, seconds)
+    kind = "oom" if isinstance(error, MemoryError) else type(error).__name__
+    return Outcome(job.key, "failed", text, kind, exit_code_of(error), retry, trace, seconds)
 
 
 @contextlib.contextmanager

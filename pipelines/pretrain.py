@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from components.data import Augment
 from components.data.microworld import Rendered, words
 from components.data.webdataset import WebDataset
-from components.models.heads import zero_shot
 from components.models.openclip import Architecture, OpenClip, fresh
 from components.models.small import Small
 from components.objectives.contrastive import Contrastive
@@ -40,8 +39,7 @@ class Pretrain:
         t = self.task
         start = call(fresh, model=self.architecture, seed=self.seed, label="untrained towers")
         base = call(train, on=GPU, init=start, data=self.data, objective=self.objective, update=self.update, steps=self.steps)
-        source = None if t.classes else t.train
-        before, after = (call(zero_shot, model=towers, classes=t.classes, prompts=t.prompts, data=source) for towers in (start, base))
+        before, after = tasks.named(t, start), tasks.named(t, base)
         candidates = [model("untrained", "single", before), model("pretrained", "zero_shot", after)]
         return compare(t, candidates, winner="pretrained", baseline="untrained", base=start)
 

@@ -52,6 +52,11 @@ class OpenClip(Architecture):
     name: str = SHIPPED
     pretrained: str = ""
 
+    def addresses(self) -> Mapping[str, str]:
+        """What is identified by its bytes: a folder, or a weights file."""
+        file = self.pretrained if "/" in self.pretrained or os.path.exists(self.pretrained) else ""
+        return {"name": address(self.name) or "", "pretrained": file}
+
     def blueprint(self, run: Run) -> Blueprint:
         if folder := address(self.name):
             config, vocabulary = configuration(folder), content(join(folder, VOCABULARY))

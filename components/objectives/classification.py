@@ -25,7 +25,7 @@ class CrossEntropy(Objective):
 
     smoothing: float = 0.0
     mixup: float = 0.0
-    views: Augment = Augment()  # noqa: RUF009
+    views: Augment = Augment()
     labelled: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

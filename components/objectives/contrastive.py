@@ -26,7 +26,7 @@ class Contrastive(Objective):
     in the backward pass: the same loss in less memory (0: all at once). With several processes, negatives come from all of them.
     """
 
-    views: Augment = Augment()  # noqa: RUF009
+    views: Augment = Augment()
     prompts: tuple[str, ...] = ()
     largest_scale: float = 100.0
     chunk: int = 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,22 +16,21 @@ from typing import Any
 import fsspec
 
 from infra.dag import Plan
-from infra.identity import is_knob, marks
+from infra.identity import addresses, is_knob, marks
+from infra.node import Node
 from infra.store.place import Place, absolute
 
 Digest = Callable[[str], str]  # url of a file -> digest of its content
 
 
-def sources(value: Any) -> Iterator[tuple[Any, str]]:
-    """(dataclass, address) of every source in an argument, fields of dataclasses included; nodes are not entered."""
-    if is_knob(value) and not hasattr(value, "arguments"):
-        own = marks(type(value))
+def sources(value: Any) -> Iterator[str]:
+    """The address of every source in an argument, fields of dataclasses included; nodes are not entered."""
+    if is_knob(value) and not isinstance(value, Node):
+        found = addresses(value)
+        yield from found.values()
         for field in dataclasses.fields(value):
-            item = getattr(value, field.name)
-            if own.get(field.name) == "address":
-                yield value, item
-            else:
-                yield from sources(item)
+            if field.name not in found:
+                yield from sources(getattr(value, field.name))
     elif isinstance(value, list | tuple):
         for item in value:
             yield from sources(item)
@@ -40,17 +40,18 @@ def sources(value: Any) -> Iterator[tuple[Any, str]]:
 
 
 def pinned(value: Any, pins: Mapping[str, str]) -> Any:
-    """The argument with every source's `content` field set to the digest of its manifest."""
+    """The argument with every source's `content` field set to the digest of its manifest, so that its reader can check the bytes."""
     if isinstance(value, list | tuple):
         return type(value)(pinned(item, pins) for item in value)
     if isinstance(value, Mapping):
         return {key: pinned(item, pins) for key, item in value.items()}
-    if not is_knob(value) or not any(True for _ in sources(value)):
+    if not is_knob(value) or isinstance(value, Node) or not any(True for _ in sources(value)):
         return value
-    own = marks(type(value))
-    address = next((str(getattr(value, name)) for name, mark in own.items() if mark == "address"), "")
-    changes = {f.name: pinned(getattr(value, f.name), pins) for f in dataclasses.fields(value) if own.get(f.name) not in ("address", "content")}
-    changes.update({name: pins[address] for name, mark in own.items() if mark == "content" and address in pins})
+    own, found = marks(type(value)), addresses(value)
+    kept = (field.name for field in dataclasses.fields(value) if field.name not in found and own.get(field.name) != "content")
+    changes = {name: pinned(getattr(value, name), pins) for name in kept}
+    url = next(iter(found.values()), "")
+    changes.update({name: pins[url] for name, mark in own.items() if mark == "content" and url in pins})
     return dataclasses.replace(value, **changes)
 
 
@@ -62,8 +63,8 @@ class Pins:
 
     def of(self, plan: Plan) -> dict[str, str]:
         """{address: digest of its manifest} for every source that a plan reads. Raises ValueError for a source that is not there."""
-        addresses = {address: None for node in plan.nodes() for _, address in sources(list(node.arguments.values()))}
-        return {address: self.pin(address) for address in addresses if address}
+        found = dict.fromkeys(url for node in plan.nodes() for url in sources(list(node.arguments.values())))
+        return {url: self.pin(url) for url in found}
 
     def pin(self, url: str) -> str:
         """Digest of the manifest of all files below a URL, made now; known files are not read again."""
@@ -105,6 +106,8 @@ def listing(url: str) -> dict[str, tuple[int, str]]:
     for path, facts in found.items():
         name = path[len(root) :].lstrip("/")
         if not any(part.startswith(".") for part in name.split("/")):
+            if facts.get("islink") and os.path.isdir(path):
+                raise ValueError(f"{url}: {name} is a link to a folder; put the folder itself there")
             version = facts.get("ETag") or facts.get("etag") or facts.get("mtime") or facts.get("LastModified") or ""
             out[name] = (int(facts["size"] or 0), str(version))
     return out

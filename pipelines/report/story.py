@@ -75,7 +75,7 @@ class Teller:
             outcome = self.finished.failures.get(self.finished.fingerprints.key(trial))
             failure = self.finished.store.failure(self.finished.fingerprints.key(trial)) if record is None else None
             status = "finished" if record else (outcome.kind or outcome.state) if outcome else str((failure or {}).get("kind", "missing"))
-            found.append(Trial(i, dict(trial.point), correct, n, status, record.seconds if record else None, self.uri(trial), self.digest(trial)))
+            found.append(Trial(i, knobs(trial), correct, n, status, record.seconds if record else None, self.uri(trial), self.digest(trial)))
         return tuple(found)
 
     def search(self) -> tuple[Candidate, ...]:
@@ -120,6 +120,11 @@ class Teller:
         hits = sum(state == "hit" for state in self.finished.state.values())
         spent = sum(record.seconds for record in records)
         return Totals(len(self.comparison.trials), causes, self.finished.retries, hits, self.finished.seconds, spent, stored)
+
+
+def knobs(trial: Node) -> dict[str, Any]:
+    """The point of a trial without its seeds, which nobody tunes."""
+    return {path: value for path, value in trial.point.items() if not path.endswith(".seed")}
 
 
 def story_of(finished: Finished, study: str, preset: str, command: str) -> Story:

@@ -17,7 +17,7 @@ from components.models import build
 from components.models.heads import zero_shot
 from components.models.openclip import fresh
 from components.predictors.head import Head
-from components.types import Dataset, Local, Run
+from components.types import Dataset, Diverged, Local, Run
 from components.weights import Checkpoint
 
 TEST = Split(Digits(), 0.8, 1.0)
@@ -59,7 +59,7 @@ def test_models_of_other_shapes_take_turns(tiny: Any, base: Any, zero: Any, run:
 def test_a_model_that_diverged_is_named(zero: Any, run: Local) -> None:
     tensors = dict(zero.tensors())
     broken = Checkpoint.of({**tensors, "head.bias": np.array([np.nan] + [0] * 9, np.float32)}, zero.spec)
-    with pytest.raises(ValueError, match=r"Checkpoint.* non-finite logits"):
+    with pytest.raises(Diverged, match=r"Checkpoint.* non-finite logits"):
         predict(broken, TEST, run=run)
 
 
