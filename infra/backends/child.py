@@ -61,7 +61,12 @@ class Child:
         try:
             self.pipe.send(message)
         except OSError as error:
-            raise BackendLost(f"the process that executes jobs went away ({error}); run the same command to go on") from None
+            raise self.lost(f"it does not answer ({error.strerror})") from None
+
+    def lost(self, reason: str) -> BackendLost:
+        """The error that says why, where to look and how to go on."""
+        log = f", its log is {self.options['log']}" if self.options["log"] else ""
+        return BackendLost(f"the process that executes jobs went away: {reason}{log}; what was finished is kept: run the same command to go on")
 
     def stop(self, patience: float = 10.0) -> None:
         """End the child: ask, wait, then kill. Its own children end with it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import threading
@@ -11,6 +12,7 @@ from typing import Any
 
 from infra import settings
 from infra.backends.child import Child
+from infra.errors import BackendLost
 from infra.job import Job, Outcome
 from infra.worker import execute, source_root
 
@@ -45,7 +47,7 @@ class Local(Child):
     def submit(self, job: Job) -> None:
         self._queue.append(job)
         if len(self._queue) == 1:
-            self._send(("job", job))
+            self._begin()
 
     def submit_sweep(self, jobs: Sequence[Job], pack: int) -> None:
         for job in jobs:
@@ -64,5 +66,9 @@ class Local(Child):
         if event[0] == "outcome":
             self._queue.pop(0)
             if self._queue:
-                self._send(("job", self._queue[0]))
+                self._begin()
         return event
+
+    def _begin(self) -> None:
+        with contextlib.suppress(BackendLost):  # a child that died meanwhile is met as an event, and replaced
+            self._send(("job", self._queue[0]))

@@ -8,7 +8,22 @@ import time
 from pathlib import Path
 from typing import Any
 
-from components.types import Diverged, revision
+from components.types import Diverged, File, revision
+from components.weights.files import write
+
+
+class Blob:
+    """A payload: the bytes of one file."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def save(self, url: str, map: Any) -> list[File]:
+        return [write(url, "blob", [self.content])]
+
+    @classmethod
+    def load(cls, url: str) -> Blob:
+        return cls(Path(url, "blob").read_bytes())
 
 
 @revision(1)
@@ -66,3 +81,43 @@ def dies_once(marker: str, value: float) -> float:
         Path(marker).touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return value
+
+
+@revision(1)
+def dies_at(step: int, to: int, marker: str, *, run: Any) -> list[float]:
+    """Counts as `count` does, and kills its process the first time that it reaches a step whose state is kept."""
+    values: list[float] = []
+    folder = run.restore()
+    if folder:
+        values = [float(line) for line in Path(folder, "values").read_text().split()]
+    for i in range(len(values), to):
+        values.append(i * 0.1)
+        run.log(i, value=values[-1])
+        run.checkpoint(i + 1, lambda f: Path(f, "values").write_text("\n".join(map(repr, values))) and None, force=True)
+        if i == step and not os.path.exists(marker):
+            Path(marker).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    return values
+
+
+@revision(1)
+def flaky(marker: str, failures: int) -> int:
+    """An input or output error, `failures` times; then how often it was tried."""
+    tries = Path(marker).read_text().count("x") if os.path.exists(marker) else 0
+    Path(marker).write_text("x" * (tries + 1))
+    if tries < failures:
+        raise ConnectionResetError(f"{marker}: the connection was reset")
+    return tries + 1
+
+
+@revision(1)
+def big(size: int) -> Blob:
+    return Blob(b"x" * size)
+
+
+@revision(1)
+def interval(index: int, seconds: float) -> list[float]:
+    """When it started and when it ended."""
+    started = time.time()
+    time.sleep(seconds)
+    return [started, time.time()]
