@@ -7,6 +7,8 @@ The command line. Errors are one line (the thing, the reason, the remedy) and an
 from __future__ import annotations
 
 import importlib
+import io
+import os
 import signal
 import sys
 import traceback
@@ -14,6 +16,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 from infra.errors import BUG, INFRASTRUCTURE, INTERRUPTED, exit_code_of
+from infra.tracking.journal import redact
 
 COMMANDS = {
     "run": "run a study:            stockpot run soup tiny --trials 16",
@@ -61,18 +64,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"stockpot: {name!r} is not a command; there are {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a log in ASCII gets a ? for what it cannot hold
     try:
-        return int(importlib.import_module(f"pipelines.commands.{name}").main(arguments[1:]))
+        code = int(importlib.import_module(f"pipelines.commands.{name}").main(arguments[1:]))
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt as stop:
         print("\nstopped; what was finished is kept, and the same command goes on from there", file=sys.stderr)
         return getattr(stop, "exit_code", INTERRUPTED)
-    except BrokenPipeError:
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         code = exit_code_of(error)
         if debug or code == BUG:
             traceback.print_exc()
-        line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        line = redact((str(error).strip() or type(error).__name__).splitlines()[0])
         print(f"stockpot: {line}" if code != BUG else "stockpot: this is a bug of ours, not of yours; nothing finished is lost", file=sys.stderr)
         return code
 

@@ -13,7 +13,7 @@ from infra.node import Node, children
 from infra.store.record import Record
 from infra.store.store import Store
 
-MOST = 500  # records of one function that are compared
+MOST = 200  # records of one function that are looked at
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ class Relatives:
         self._keys: dict[str, list[str]] | None = None
         self._records: dict[str, Record | None] = {}
         self._roots: dict[str, frozenset[str]] = {}
+        self._alike: dict[tuple[str, frozenset[str]], list[Record]] = {}
 
     def record(self, key: str) -> Record | None:
         if key not in self._records:
@@ -93,14 +94,16 @@ class Relatives:
 
     def alike(self, function: str, roots: frozenset[str]) -> list[Record]:
         """Records of the function that descend from the same roots: of models of the same size."""
-        return [record for record in self.of(function) if self.roots(record) == roots]
+        if (function, roots) not in self._alike:
+            self._alike[function, roots] = [record for record in self.of(function) if self.roots(record) == roots]
+        return self._alike[function, roots]
 
-    def seconds(self, function: str, roots: frozenset[str], steps: int | None) -> float | None:
+    def seconds(self, function: str, roots: frozenset[str], steps: Any = None) -> float | None:
         """What such a call takes: the median of its relatives, by step where they have steps. None where nothing is known."""
         taken = []
         for record in self.alike(function, roots):
             before = record.arguments.get("steps")
-            taken.append(record.seconds / before * steps if steps and before else record.seconds)
+            taken.append(record.seconds / before * steps if isinstance(steps, int) and before else record.seconds)
         return statistics.median(taken) if taken else None
 
     def size(self, function: str, roots: frozenset[str]) -> int | None:

@@ -20,8 +20,8 @@ class Store:
         self.place = Place(url)
         self.url = self.place.url
 
-    def prepare(self) -> None:
-        """Check that the store can be written and is of this format, before anything is computed.
+    def prepare(self, *, write: bool = True) -> None:
+        """Check that the store is of this format and, with `write`, that it can be written, before anything is computed.
 
         Raises StoreError (exit 4) where it cannot be written and IntegrityError (exit 5) where another version wrote it.
         """
@@ -35,7 +35,7 @@ class Store:
             version = "unknown"
         if version != FORMAT:
             raise IntegrityError(f"{self.url}: has format {version}, this stockpot reads {FORMAT}; use the one that wrote it, or another --store")
-        if self.place.local and not os.access(self.url, os.W_OK):
+        if write and self.place.local and not os.access(self.url, os.W_OK):
             raise StoreError(f"{self.url}: cannot be written; change its permissions or choose another --store")
 
     def has(self, key: str) -> bool:

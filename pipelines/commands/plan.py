@@ -83,8 +83,8 @@ class Outlook:
         return list(found.values())
 
     def _cost(self, row: Stages, node: Node) -> None:
-        roots, steps = self.ancestors.roots(node), node.arguments.get("steps")
-        seconds = self.relatives.seconds(node.function, roots, steps if isinstance(steps, int) else None)
+        roots = self.ancestors.roots(node)
+        seconds = self.relatives.seconds(node.function, roots, node.arguments.get("steps"))
         kept = self.relatives.size(node.function, roots)
         row.seconds = None if seconds is None or row.seconds is None else row.seconds + seconds
         row.bytes = None if kept is None or row.bytes is None else row.bytes + kept

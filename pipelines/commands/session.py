@@ -8,18 +8,20 @@ import shlex
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from components.weights.files import digest, pieces
 from infra import settings
 from infra.dag import Plan
 from infra.job import Place
+from infra.node import Node
 from infra.runner import Backend, Finished, Runner
 from infra.store import Store
 from infra.store.pins import Pins
 from infra.store.place import is_local
-from infra.tracking.journal import Journal
+from infra.store.relatives import Ancestors, Relatives
+from infra.tracking.journal import Journal, redact
 from pipelines.commands.studies import Options, Where
 from pipelines.commands.view import View
 
@@ -33,7 +35,7 @@ def open_store(options: Where, *, create: bool = True, optional: bool = False) -
     """The store of the options, checked. ValueError where it is only to be read and is not there, unless it is `optional`."""
     store = Store(options.store or settings.default_store())
     if create or store.place.exists("store.json"):
-        store.prepare()
+        store.prepare(write=create)
     elif not optional:
         raise ValueError(f"{store.url}: no store is here; run a study first, or name one with --store")
     return store
@@ -58,9 +60,9 @@ class Session:
     store: Store
     options: Options
     command: str
-    view: View = field(default_factory=View)
 
     def __post_init__(self) -> None:
+        self.view = View(self.options.quiet)
         self.name = time.strftime("%Y%m%d-%H%M%S-") + uuid.uuid4().hex[:6]
         self.folder = self.store.place.at(f"runs/{self.name}")
         self.mirror: Any = None
@@ -81,7 +83,12 @@ class Session:
         pins = Pins(self.store.place, content_digest).of(plan)
         place = Place(self.store.url, self.folder, settings.cache_folder(), self.options.cache_limit, self.options.checkpoint_every)
         runner = Runner(self.store, self.backend(), place, pins, self.view.watch)
-        self.view.begin(self.folder, lambda: self._begin(facts))
+        relatives, ancestors = Relatives(self.store), Ancestors(runner.fingerprints.key)
+
+        def expected(node: Node) -> float | None:
+            return relatives.seconds(node.function, ancestors.roots(node), node.arguments.get("steps")) if self.store.place.local else None
+
+        self.view.begin(self.folder, lambda: self._begin(facts), expected)
         with self.view:
             finished = runner.run(plan)
         self.view.end(finished)
@@ -114,4 +121,5 @@ class Session:
 
 
 def command_line(words: Sequence[str]) -> str:
-    return shlex.join(["stockpot", *words])
+    """The command as one would type it again, without secrets."""
+    return redact(shlex.join(["stockpot", *words]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,13 +12,10 @@ from infra.node import Node
 from infra.runner import Finished
 from infra.schedule import Schedule
 from infra.tracking.journal import read
+from pipelines.commands.eta import Eta, Expected
+from pipelines.commands.text import clock
 
-Stage = dict[str, float]  # counts by state, seconds
-
-
-def clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes}:{seconds:02d}" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d}"
+NAMED = 5  # failures that the end of a run names
 
 
 class View:
@@ -29,14 +27,16 @@ class View:
         self.console: Any = None
         self.schedule: Schedule | None = None
         self.started = self.drawn = time.monotonic()
-        self.spent: dict[str, list[float]] = {}  # function -> seconds of its finished nodes
+        self.eta = Eta()
+        self.waited = ""
         self.progress: dict[str, tuple[int, int]] = {}  # fingerprint -> step, steps
         self.since: dict[str, int] = {}
         self.steps: dict[str, tuple[str, int]] = {}  # fingerprint -> title, steps
         self.hit = 0
 
-    def begin(self, folder: str, on_start: Callable[[], None]) -> None:
-        self.folder, self.on_start = folder, on_start
+    def begin(self, folder: str, on_start: Callable[[], None], expected: Expected) -> None:
+        """Before the run: its folder, what to do once something must be computed, and what earlier runs say of a stage's seconds."""
+        self.folder, self.on_start, self.eta = folder, on_start, Eta(expected)
 
     def __enter__(self) -> View:
         return self
@@ -77,6 +77,7 @@ class View:
         self.say(f"{pending} stages to run, {self.hit} of those needed are there already; starting workers")
 
     def _ready(self, node: Node | None, value: Mapping[str, Any]) -> None:
+        self.eta.workers = max(1.0, float(value["cpus"]))
         gpus = f", {value['gpus']:g} GPUs" if value.get("gpus") else "; no accelerator, so GPU stages run on CPUs"
         self.say(f"workers are ready after {clock(time.monotonic() - self.started)}: {value['cpus']:g} CPUs{gpus}", "dim")
 
@@ -88,26 +89,23 @@ class View:
 
     def _done(self, node: Node, seconds: float, **facts: Any) -> None:
         assert self.schedule is not None
-        self.spent.setdefault(node.function, []).append(seconds)
+        self.eta.finished(node, seconds)
         self.progress.pop(self.schedule.key(node).rsplit("-", 1)[-1], None)
         left = [key for key, state in self.schedule.state.items() if state in ("pending", "running") and self.schedule.nodes[key].fn is node.fn]
         if not left:
-            times = self.spent[node.function]
+            times = self.eta.spent[node.function]
             count = f"{len(times)} x " if len(times) > 1 else ""
             self.say(f"  ✓ {node.function:<16} {count}{sum(times) / len(times):.1f} s", "green")
 
     def _failed(self, node: Node, error: str, **facts: Any) -> None:
         self.say(f"  ✗ {node.title}: {error}", "red")
 
-    def _blocked(self, node: Node, **facts: Any) -> None:
-        self.say(f"  - {node.title}: not run, for want of what failed", "yellow")
-
     def _retry(self, node: Node, reason: str) -> None:
         self.say(f"  ↻ {node.title}: {reason}; trying again", "yellow")
 
     def _waiting(self, node: Node, holder: str) -> None:
         text = f"  … waiting for {holder}, which computes {node.title}"
-        if getattr(self, "waited", "") != holder:
+        if self.waited != holder:
             self.waited = holder
             self.say(text, "yellow")
 
@@ -133,11 +131,11 @@ class View:
         return self.schedule.count("done", "failed", "blocked"), len(self.schedule.state) - self.hit
 
     def _eta(self) -> str:
-        """Remaining seconds: what like stages took, else the elapsed time by the share of what is done."""
-        done, total = self._counts()
-        elapsed = time.monotonic() - self.started
-        share = (done + sum(step / steps for step, steps in self.progress.values() if steps)) / max(1, total)
-        return f", about {clock(elapsed * (1 - share) / share)} to go" if share > 0.02 else ""
+        assert self.schedule is not None
+        shares = {key: self.progress.get(key.rsplit("-", 1)[-1]) for key, state in self.schedule.state.items() if state == "running"}
+        done = {key: share[0] / max(1, share[1]) for key, share in shares.items() if share}
+        left = self.eta.remaining(self.schedule, done, time.monotonic() - self.started)
+        return "" if left is None else f", about {clock(left)} to go"
 
     def _table(self) -> Any:
         from rich.table import Table
@@ -160,14 +158,19 @@ class View:
         return table
 
     def end(self, finished: Finished) -> None:
-        """The closing line of a run, and its failures."""
-        if self.quiet:
-            return
+        """The closing line of a run; failures are told on the error stream, however quiet the run is."""
         done, _ = self._counts()
         if done == 0 and not finished.failures:
             self.say("every stage was there already")
-        for key, outcome in finished.failures.items():
-            self.say(f"failed: {key}: {outcome.error}")
+        for key, outcome in list(finished.failures.items())[:NAMED]:
+            title = self.schedule.nodes[key].title if self.schedule else key
+            print(f"stockpot: {title} failed: {outcome.error}", file=sys.stderr)
+        if finished.failures:
+            blocked = sum(state == "blocked" for state in finished.state.values())
+            more = len(finished.failures) - NAMED
+            told = [f"{more} more failed"] if more > 0 else []
+            told += [f"{blocked} stages that need them were not run"] if blocked else []
+            print(f"stockpot: {'; '.join([*told, 'what finished is kept, and the same command goes on from there'])}", file=sys.stderr)
 
 
 def bar(share: float, width: int = 24) -> str:
