@@ -77,7 +77,7 @@ def answers(module: Classifier, predictor: Any, examples: Examples, run: Run, *,
     if not np.isfinite(rows).all():
         bad = int((~np.isfinite(rows)).any(axis=1).sum())
         raise Diverged(f"{name} answers {bad} of {len(rows)} examples with non-finite logits: its weights diverged, leave it out")
-    return Predictions(np.asarray(examples.ids), labels, rows, examples.groups, module.classes or tuple(examples.classes))
+    return Predictions(np.asarray(examples.ids), labels, rows, examples.groups, module.classes or tuple(examples.classes), tuple(examples.skipped))
 
 
 def aligned(examples: Examples, classes: Sequence[str]) -> np.ndarray:

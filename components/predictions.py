@@ -23,6 +23,7 @@ class Predictions:
     """One row an example, in the order of the dataset.
 
     ids: str [N], unique; labels: int64 [N], -1 where unknown; logits: float32 [N, K]; groups: int64 [N] or None; classes: K names or ().
+    skipped: unreadable images within the source's budget, `name: reason`.
     """
 
     ids: np.ndarray
@@ -30,6 +31,7 @@ class Predictions:
     logits: np.ndarray
     groups: np.ndarray | None = None
     classes: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -41,12 +43,13 @@ class Predictions:
         return right
 
     def summary(self) -> dict[str, Any]:
-        """n examples, how many labelled, how many correct, and the class names."""
+        """n examples, how many labelled, how many correct, the class names, and what was skipped."""
         return {
             "n": len(self),
             "labelled": int((self.labels >= 0).sum()),
             "correct": int(self.correct.sum()),
             "classes": list(self.classes),
+            "skipped": list(self.skipped),
         }
 
     def save(self, url: str, map: Callable[..., Any] = map) -> list[File]:
@@ -55,7 +58,7 @@ class Predictions:
 
         from components.weights.files import write
 
-        arrays = {"ids": self.ids, "labels": self.labels, "logits": self.logits, "classes": np.array(json.dumps(self.classes))}
+        arrays = {"ids": self.ids, "labels": self.labels, "logits": self.logits, "names": np.array(json.dumps([self.classes, self.skipped]))}
         if self.groups is not None:
             arrays["groups"] = self.groups
         buffer = io.BytesIO()
@@ -74,7 +77,7 @@ class Predictions:
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 groups = arrays.get("groups")
-                classes = tuple(json.loads(str(arrays["classes"])))
-                return cls(arrays["ids"], arrays["labels"], arrays["logits"], groups, classes)
+                classes, skipped = map(tuple, json.loads(str(arrays["names"])))
+                return cls(arrays["ids"], arrays["labels"], arrays["logits"], groups, classes, skipped)
         except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(f"{path} is not a record of predictions ({error}): remove its folder and run again") from error

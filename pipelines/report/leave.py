@@ -64,7 +64,7 @@ def report(finished: Finished, session: Session, story: Story, page: str) -> Non
     with session.journal() as journal:
         for row in story.table:
             node = nodes[row["model"]]
-            of = {"fingerprint": finished.fingerprints.of(node)} if node else {"fingerprint": "", "label": row["model"]}
+            of = {"fingerprint": finished.fingerprints.of(node)} if node else {"label": row["model"]}
             journal.write("score", **of, split=row["split"], metric="top1", value=row["top1"], n=row["n"])
         winner = nodes[story.winner.model]
         if winner is not None:

@@ -199,7 +199,7 @@ def use(story: Story) -> Html:
     if winner.load_code:
         parts += [element("h3", "Load the model"), code(winner.load_code, "the code")]
     parts += [element("h3", "Make it again"), code(story.command, "the command")]
-    facts = [("model", winner.model), ("where", winner.uri), ("sha256", winner.digest)]
+    facts = [("model", winner.model), ("where", winner.uri), ("digest", winner.digest)]
     parts.append(pairs({name: value for name, value in facts if value}))
     return section("Take it with you", "One model of the size and speed of a single fine-tune." if _one_model(story) else "", *parts)
 

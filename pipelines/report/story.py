@@ -10,7 +10,7 @@ from infra.dag import Node, children
 from infra.runner import Finished
 from infra.store import Record
 from pipelines.report.compare import Comparison
-from pipelines.report.story_types import Candidate, Failure, Model, Split, Stage, Story, Totals, Trial, Winner
+from pipelines.report.story_types import Candidate, DataCard, Failure, Model, Split, Stage, Story, Totals, Trial, Winner
 
 LOAD = """import open_clip
 
@@ -65,6 +65,12 @@ class Teller:
         held = next((record.summary.get("n", 0) for node in comparison.held_out if (record := self.record(node))), 0)
         parts = [Split("train", "trained", trained or 0), Split("held-out", "selected", held)]
         return (*parts, *(Split(name, "reported", counts.get(name, 0), shift=i > 0) for i, name in enumerate(comparison.splits)))
+
+    def cards(self) -> tuple[DataCard, ...]:
+        """What each reported source holds, and what of it could not be read."""
+        answers = next(iter(self.comparison.answers.values()))
+        found = zip(self.comparison.splits, map(self.record, answers), strict=True)
+        return tuple(DataCard(name, record.summary["n"], tuple(record.summary["skipped"])) for name, record in found if record)
 
     def trials(self) -> tuple[Trial, ...]:
         found = []
@@ -141,6 +147,6 @@ def story_of(finished: Finished, study: str, preset: str, command: str) -> Story
         table=teller.table.rows, splits=teller.splits(), models=teller.models(), baseline=comparison.baseline,
         winner=Winner(comparison.winner, uri, teller.digest(final), LOAD.format(uri=uri) if uri else ""),
         trials=teller.trials(), search=teller.search(), cosines=teller.cosines(), stages=teller.stages(), digests=digests,
-        environment=dict(record.environment) if record else {}, failures=teller.failures(), totals=teller.totals(),
+        environment=dict(record.environment) if record else {}, failures=teller.failures(), totals=teller.totals(), data=teller.cards(),
         notes=(*teller.table.notes, *([comparison.task.caveat] if comparison.task.caveat else [])),
     )  # fmt: skip

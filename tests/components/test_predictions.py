@@ -35,7 +35,7 @@ def test_equal_predictions_are_equal_files(tmp_path: Path) -> None:
 
 
 def test_the_summary_counts() -> None:
-    assert some().summary() == {"n": 2, "labelled": 1, "correct": 1, "classes": ["cat", "dog, big"]}
+    assert some().summary() == {"n": 2, "labelled": 1, "correct": 1, "classes": ["cat", "dog, big"], "skipped": []}
 
 
 def test_damage_is_a_data_error(tmp_path: Path) -> None:
