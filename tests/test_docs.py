@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from pipelines.__main__ import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -36,15 +39,15 @@ def blocks(page: Path) -> Iterator[Block]:
         yield Block(match[2].split(), textwrap.dedent(match[3]), f"{page.name}:{text.count(chr(10), 0, match.start()) + 1}")
 
 
-def commands(page: Path) -> Iterator[tuple[str, list[str]]]:
-    """(where, words) of each `stockpot ...` in a block of shell; a line that ends in a backslash goes on."""
+def commands(page: Path) -> Iterator[tuple[str, list[str], str]]:
+    """(where, words, file that it writes) of each `stockpot ...` in a block of shell; a line that ends in a backslash goes on."""
     for block in blocks(page):
-        if block.words[:1] in (["sh"], ["console"]):
+        if block.words[:1] == ["sh"]:
             for line in block.text.replace("\\\n", " ").splitlines():
-                words = shlex.split(line.removeprefix("$ "), comments=True)
+                words = shlex.split(line, comments=True)
                 if "stockpot" in words[:1]:
-                    ends = [i for i, word in enumerate(words) if word in (">", "|", "&&", "&")]
-                    yield block.where, words[1 : ends[0] if ends else None]
+                    end = words.index(">") if ">" in words else len(words)
+                    yield block.where, words[1:end], "".join(words[end + 1 :])
 
 
 def written(tree: Path) -> dict[str, str]:
@@ -71,27 +74,44 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, s
 
 
 PARSE = """
-import importlib, json, sys
+import contextlib, importlib, io, json, sys
 from pipelines.__main__ import COMMANDS
 from pipelines.commands import studies
 
-class Parsed(Exception):
-    pass
-
-def arrived(*words, **named):
-    raise Parsed
-
 wrong = []
-for where, words in json.load(sys.stdin):
-    name, *rest = words or [""]
+for where, words, file in json.load(sys.stdin):
+    name, *rest = words
     try:
+        if name == "--help":
+            continue
         if name not in COMMANDS:
             raise ValueError(f"{name!r} is not a command")
-        COMMAND(name, rest)
+        module = importlib.import_module(f"pipelines.commands.{name}")
+        study = hasattr(module, "chosen") and rest and not rest[0].startswith("-")
+        options = getattr(module, "Options", studies.Options if hasattr(module, "chosen") else studies.Where)
+        with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.suppress(SystemExit):
+            studies.chosen(rest, name, options) if study else studies.parse(rest, options, "")
+        if file:
+            open(file, "w").write(shown.getvalue())
     except ValueError as error:
         wrong.append(f"{where}: stockpot {' '.join(words)}: {error}")
 print("\\n".join(wrong))
 """
+
+
+def test_commands_parse(sources: tuple[Path, dict[str, str]]) -> None:
+    """Every command, study, preset and flag is known and of the right type; nothing is executed."""
+    tree, env = sources
+    listed = [command for page in PAGES for command in commands(page)]
+    assert len(listed) > 20
+    done = subprocess.run([sys.executable, "-c", PARSE], env=env, cwd=tree, input=json.dumps(listed), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and not done.stdout.strip(), done.stdout + done.stderr
+
+
+def test_the_table_of_commands_is_complete() -> None:
+    """The README's table names each command once, and no other."""
+    named = re.findall(r"^\| `stockpot (\w+)", (ROOT / "README.md").read_text(), re.M)
+    assert sorted(named) == sorted(COMMANDS)
 
 
 def test_links_lead_to_files_and_headings() -> None:
