@@ -1,4 +1,4 @@
-"""Fields as a tree of class names and arguments, over which YAML and flags are laid; jsonargparse then checks the types and makes the objects.
+"""Fields as a tree of class names and arguments, over which YAML and flags are laid; jsonargparse then reads the values by their types.
 
 A class that is named anew starts from its own defaults, where jsonargparse alone would carry over what the class before it was given; and no
 name is imported before it is known to be one of stockpot's.
@@ -13,7 +13,6 @@ import importlib
 import inspect
 import re
 import typing
-import warnings
 from argparse import ArgumentError
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -26,6 +25,10 @@ ROOMS = ("components.", "pipelines.", "infra.space.")  # whose classes may be na
 
 class Text(str):
     """The words after a flag: read as the field's type wants them."""
+
+
+class Call(str):
+    """An object inside of another's call, as it was typed."""
 
 
 class Part(dict[str, Any]):
@@ -147,6 +150,8 @@ def lay(hint: Any, old: Tree, new: Any, where: str) -> Tree:
         return _class(hint, old, new, where)
     if typing.get_origin(hint) in (Mapping, dict):
         return _mapping(hint, old, new, where)
+    if isinstance(new, dict | Call):  # jsonargparse would import what a class_path names, whatever the field's type
+        raise ValueError(f"{where}: expected {EXPECTED.get(getattr(hint, '__name__', ''), 'a value')}, got an object")
     if isinstance(new, Text):
         new = _scalar(hint, new, where)
     if isinstance(new, list | tuple):
@@ -196,7 +201,7 @@ def _called(text: str, where: str) -> tuple[str, dict[Any, Any]]:
         node = ast.parse(text.strip(), mode="eval").body
         if isinstance(node, ast.Call):
             values: dict[Any, ast.expr] = {**dict(enumerate(node.args)), **{str(word.arg): word.value for word in node.keywords}}
-            each = {k: ast.unparse(v) if isinstance(v, ast.Call) else ast.literal_eval(v) for k, v in values.items()}
+            each = {k: Call(ast.unparse(v)) if isinstance(v, ast.Call) else ast.literal_eval(v) for k, v in values.items()}
             return ast.unparse(node.func), each
     except (SyntaxError, ValueError):
         pass
@@ -220,29 +225,48 @@ def _scalar(hint: Any, text: Text, where: str) -> Any:
     return loaded(text, where)
 
 
-def made(cls: type, tree: Tree) -> Any:
-    """The object of a tree. ValueError, one line that names the field, where a type is wrong or a value is missing."""
+def made(cls: type, tree: Tree, where: str = "") -> Any:
+    """The object of a tree. ValueError, one line that names the field, where a type is wrong or a value is missing.
+
+    jsonargparse sees plain values only: to tell whether a class has a protocol it would import what their annotations name, torch too.
+    """
     from jsonargparse import ArgumentParser
 
-    complete(tree)
-    parser = ArgumentParser(exit_on_error=False)
+    if not where:
+        complete(tree)
+    parser, hints, plainly, values = ArgumentParser(exit_on_error=False), hints_of(cls), {}, {}
+    for name, item in tree["init_args"].items():
+        hint, inner = hints[name], f"{where}.{name}" if where else name
+        if is_class(bare(hint)) or is_class(inner_hint(hint)):
+            if item is None and type(None) not in typing.get_args(hint):
+                raise ValueError(f"{inner}: expected one of {', '.join(sorted(family(bare(hint))))}, got nothing")
+            values[name] = objects(item, inner)
+        else:
+            parser.add_argument(f"--{name}", type=hint)
+            plainly[name] = item
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on add_class_arguments without a group
-            parser.add_class_arguments(cls, None)
-            values = parser.instantiate(parser.parse_object(tree["init_args"]))
+        values |= parser.parse_object(plainly).as_dict()
     except ArgumentError as error:
-        raise ValueError(plain(str(error))) from None
-    return cls(**{field.name: values.get(field.name) for field in dataclasses.fields(cls)})
+        raise ValueError(plain(str(error), where)) from None
+    return cls(**values)
+
+
+def objects(tree: Tree, where: str) -> Any:
+    """What a tree stands for whose leaves are objects."""
+    if isinstance(tree, dict) and "class_path" in tree:
+        return made(class_of(tree), tree, where)
+    if isinstance(tree, dict):
+        return {key: objects(item, f"{where}.{key}") for key, item in tree.items()}
+    return tuple(objects(item, f"{where}[{i}]") for i, item in enumerate(tree)) if isinstance(tree, list) else tree
 
 
 EXPECTED = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "tuple": "a list", "list": "a list"}
 
 
-def plain(message: str) -> str:
+def plain(message: str, owner: str) -> str:
     """What jsonargparse says, in one line: the field, what was expected and what was given."""
     keys = re.findall(r'[Kk]ey "([^"]+)"', message)
-    where = ".".join(keys) or "the configuration"
+    where = ".".join([owner, *keys] if owner else keys) or "the configuration"
     if found := re.search(r"Expected an? (.*?)\.\s+Got value: (.*)", message, re.S):
         wanted = re.sub(r"<class '([\w.]+)'>", lambda hit: EXPECTED.get(hit[1], hit[1].rsplit(".", 1)[-1]), found[1])
         wanted = re.sub(r"typing\.Literal\[(.*)\]", r"one of \1", wanted)

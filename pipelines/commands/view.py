@@ -16,6 +16,7 @@ from pipelines.commands.eta import Eta, Expected
 from pipelines.commands.text import clock
 
 NAMED = 5  # failures that the end of a run names
+TRIALS = 8  # running trials with a line of their own
 
 
 class View:
@@ -121,10 +122,13 @@ class View:
             self.say(f"  {done} of {total} stages after {clock(time.monotonic() - self.started)}{self._eta()}")
 
     def _follow(self) -> None:
+        assert self.schedule is not None
+        running = {key.rsplit("-", 1)[-1] for key, state in self.schedule.state.items() if state == "running"}
         for line in read(self.folder, self.since):
             self.since[line.writer] = line.end
-            if line.event.get("kind") == "metric" and line.event["fingerprint"] in self.steps:
-                self.progress[line.event["fingerprint"]] = (int(line.event["step"]), self.steps[line.event["fingerprint"]][1])
+            fingerprint = line.event.get("fingerprint")
+            if line.event.get("kind") == "metric" and fingerprint in self.steps and fingerprint in running:
+                self.progress[fingerprint] = (int(line.event["step"]), self.steps[fingerprint][1])
 
     def _counts(self) -> tuple[int, int]:
         assert self.schedule is not None
@@ -151,7 +155,8 @@ class View:
         for function, (done, running, total) in rows.items():
             if running and done < total:
                 table.add_row(function, f"{done}/{total}", bar(done / total), "")
-        for fingerprint, (step, steps) in sorted(self.progress.items(), key=lambda item: self.steps[item[0]][0]):
+        shown = sorted(self.progress.items(), key=lambda item: self.steps[item[0]][0])
+        for fingerprint, (step, steps) in shown[:TRIALS]:
             table.add_row(f"  {self.steps[fingerprint][0]}", f"step {step}/{steps}", bar(step / max(1, steps)), "")
         done, total = self._counts()
         table.add_row("all", f"{done}/{total}", bar(done / max(1, total)), f"{clock(time.monotonic() - self.started)}{self._eta()}")
