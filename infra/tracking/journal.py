@@ -9,7 +9,7 @@ Every event has `kind` and `at` (seconds since the epoch, set by `write`). `fing
               state is running, done, failed or hit; only what is known need be given and later events of a node add to earlier ones;
               is_checkpoint: the node makes a checkpoint (a trial, a merge), known from its annotation before it ran
     metric    fingerprint, step, values                   values by name, while it trains
-    score     fingerprint, split, metric, value, n        of the evaluated model; label where that is no checkpoint (an ensemble)
+    score     fingerprint, split, metric, value, n        of the evaluated model; label instead where that is no checkpoint (an ensemble)
     champion  fingerprint, uri, digest, name              the winner, by the name it is registered under
     artifact  path                                        of a file or folder, relative to the run's folder or absolute
     end       status                                      finished, failed or killed; last, by the driver

@@ -27,7 +27,7 @@ from infra.tracking.sent import Sent
 EXPERIMENT = "stockpot"
 POLL = 0.5  # seconds between looks at the journal
 LONGEST = 60.0  # seconds between tries while MLflow does not answer
-LINES = 1000  # events between two notes of how much was sent
+LINES = 250  # events between two notes of how much was sent
 REWINDS = 3
 
 
@@ -55,13 +55,17 @@ class Mirror:
             self._process.stdin.flush()
 
     def finish(self) -> str:
-        """Wait for what is not sent, `patience` seconds at most. "" when all of it is there, else one line (exit code 3)."""
+        """Wait while events arrive, `patience` seconds beyond the last. "" when all of it is there, else one line (exit code 3)."""
         assert self._process.stdin
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
-        try:
-            self._process.wait(self._patience)
-        except subprocess.TimeoutExpired:
+        left, deadline = math.inf, time.monotonic()
+        while self._process.poll() is None and time.monotonic() < deadline + self._patience:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(0.5)
+            now = Sent.of(self._sent.path.parents[1], self._sent.tracking).unsent
+            left, deadline = min(left, now), time.monotonic() if now < left else deadline
+        if self._process.poll() is None:
             self._process.kill()  # at any point: whatever was sent is found again
             self._process.wait()
         return owed(self._sent.path.parents[1], self._sent.tracking)

@@ -28,12 +28,14 @@ class Replica:
     def __init__(self, there: Entities, folder: Path) -> None:
         self.there, self.folder = there, folder
         self._metrics: dict[str, list[Metric]] = defaultdict(list)
+        self._tags: dict[str, list[RunTag]] = defaultdict(list)
 
     def forget(self) -> None:
         """Look everything up anew."""
         self.there.forget()
         self.there.sent.clear()
         self._metrics.clear()
+        self._tags.clear()
 
     def observe(self, event: Event) -> None:
         """Remember what later events need to know; MLflow is not asked."""
@@ -46,7 +48,7 @@ class Replica:
         """Write one event. A run that only hit its cache leaves nothing, and a kind that is not known a newer stockpot wrote."""
         if not any(node.get("state", "hit") != "hit" for node in self.there.nodes.values()):
             return
-        if event["kind"] != "metric":
+        if event["kind"] not in ("metric", "score"):
             self.flush()
         send = {
             "node": self._node, "metric": self._metric, "score": self._score,
@@ -62,6 +64,11 @@ class Replica:
                 self.there.client.log_batch(run, metrics=metrics[:BATCH])
                 del metrics[:BATCH]
             del self._metrics[run]
+        for run, tags in list(self._tags.items()):
+            while tags:
+                self.there.client.log_batch(run, tags=tags[:100])
+                del tags[:100]
+            del self._tags[run]
 
     # One method for each kind of event.
 
@@ -100,17 +107,16 @@ class Replica:
                 self._metrics[child.id].append(Metric(name, float(value) if finite else 1.0, milliseconds(event), step))
 
     def _score(self, event: Event) -> None:
-        fingerprint, value, name = event["fingerprint"], event["value"], key(f"{event['split']}/{event['metric']}")
+        fingerprint, value, name = event.get("fingerprint", ""), event["value"], key(f"{event['split']}/{event['metric']}")
         if not isinstance(value, int | float):
             return
-        child, count = self.there.child(fingerprint, milliseconds(event)), str(event.get("n", ""))
+        child, count = self.there.child(fingerprint, milliseconds(event)) if fingerprint else None, str(event.get("n", ""))
         if child is None:  # an ensemble is no checkpoint: its numbers stand on the parent
             label = event.get("label") or self.there.nodes[fingerprint].get("label") or fingerprint[:12]
-            metric = Metric(key(f"{label}/{name}"), float(value), milliseconds(event), 0)
-            self.there.client.log_batch(self.there.parent_id(), metrics=[metric])
+            self._metrics[self.there.parent_id()].append(Metric(key(f"{label}/{name}"), float(value), milliseconds(event), 0))
         elif child.scores.get(name) != (value, count):
-            metric = Metric(name, float(value), milliseconds(event), 0, self.there.model_id(fingerprint, child))
-            self.there.client.log_batch(child.id, metrics=[metric], tags=[RunTag(f"stockpot.n.{name}", count)])
+            self._metrics[child.id].append(Metric(name, float(value), milliseconds(event), 0, self.there.model_id(fingerprint, child)))
+            self._tags[child.id].append(RunTag(f"stockpot.n.{name}", count))
             child.scores[name] = (float(value), count)
 
     def _champion(self, event: Event) -> None:
