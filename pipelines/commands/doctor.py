@@ -47,7 +47,8 @@ def main(argv: Sequence[str]) -> int:
         ("disk of the cache", lambda: disk(settings.cache_folder())), ("ray", lambda: ray(options)), ("mlflow", lambda: tracking(options, store)),
         ("accelerators", accelerators),
     ]  # fmt: skip
-    codes = [told(name, check) for name, check in checks]
+    known: set[str] = set()
+    codes = [told(name, check, known) for name, check in checks]
     if plan is not None:
         codes += data(plan)
     failed = [code for code in codes if code]
@@ -55,12 +56,16 @@ def main(argv: Sequence[str]) -> int:
     return INFRASTRUCTURE if INFRASTRUCTURE in failed else max(failed, default=OK)
 
 
-def told(name: str, check: Check) -> int:
-    """Print one line, and return the exit code of its failure or 0."""
+def told(name: str, check: Check, known: set[str]) -> int:
+    """Print one line, and return the exit code of its failure or 0. A failure that is `known` is not told again."""
     try:
         print(f"ok    {name:<18} {check()}", flush=True)
     except Exception as error:  # whatever is wrong is what a doctor reports
-        print(f"FAIL  {name:<18} {(str(error).strip() or type(error).__name__).splitlines()[0]}", flush=True)
+        line = redact(f"FAIL  {name:<18} {(str(error).strip() or type(error).__name__).splitlines()[0]}")
+        if line in known:
+            return OK
+        print(line, flush=True)
+        known.add(line)
         return exit_code_of(error)
     return OK
 
@@ -141,7 +146,8 @@ def data(plan: Plan) -> list[int]:
     for node in plan.nodes():
         for value in node.arguments.values():
             found.update((repr(dataset), dataset) for _, dataset in datasets(value, ""))
-    return [told("data", functools.partial(opened, dataset)) for dataset in found.values()]
+    known: set[str] = set()
+    return [told("data", functools.partial(opened, dataset), known) for dataset in found.values()]
 
 
 def opened(dataset: Any) -> str:

@@ -83,11 +83,9 @@ def about(prog: str, study: type, tree: Tree, options: type) -> str:
     return "\n".join(lines)
 
 
-def study_usage(command: str, options: type) -> str:
-    """The help of a command that takes a study."""
-    from pipelines.commands.studies import studies
-
+def study_usage(command: str, studies: Mapping[str, str], options: type) -> str:
+    """The help of a command that takes one of the studies (name: claim)."""
     lines = [f"usage: stockpot {command} STUDY [PRESET] [--field value ...] [--config FILE.yaml]", "", "studies:"]
-    lines += [f"  {name:<10} {claim}" for name, claim in studies().items()]
+    lines += [f"  {name:<10} {claim}" for name, claim in studies.items()]
     lines += ["", *section("options", options, {}), "", "Presets are smoke, tiny (where none is named) and paper."]
     return "\n".join([*lines, f"stockpot {command} STUDY --help lists a study's fields."])

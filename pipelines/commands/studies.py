@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from infra.identity import hints_of
 from pipelines.commands.fields import Part, Text, Tree, class_of, lay, loaded, made, near, path_of, written
+from pipelines.commands.help import about, section, study_usage
 
 FOLDER = Path(__file__).parent.parent
 NOT_STUDIES = {"__init__", "__main__", "tasks"}
@@ -71,10 +72,8 @@ def presets(name: str) -> dict[str, Any]:
 
 def chosen(argv: Sequence[str], command: str, options: type = Options) -> Chosen:
     """The study, its preset and the options of the words after `stockpot run`; prints the help where it is asked for."""
-    from pipelines.commands.help import about, study_usage
-
     if not argv or argv[0] in ("-h", "--help"):
-        print(study_usage(command, options))
+        print(study_usage(command, studies(), options))
         raise SystemExit(0)
     name, rest = argv[0], list(argv[1:])
     known = presets(name)
@@ -99,8 +98,6 @@ def chosen(argv: Sequence[str], command: str, options: type = Options) -> Chosen
 
 def parse(argv: Sequence[str], options: type[T], usage: str) -> tuple[list[str], T]:
     """(words, options) of a command that runs no study; prints the help where it is asked for."""
-    from pipelines.commands.help import section
-
     words, flags = divided(argv, options)
     if "help" in flags:
         print(usage, "", *section("options", options, {}), sep="\n")

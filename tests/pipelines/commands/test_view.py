@@ -1,0 +1,97 @@
+"""Progress: the time to go follows what is known, and a log gets plain lines."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.types import revision
+from infra.dag import Fingerprints, Plan, call
+from infra.schedule import Schedule
+from pipelines.commands.eta import Eta
+from pipelines.commands.text import clock, columns, size
+
+Stockpot = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@revision(1)
+def one(i: int) -> int:
+    return i
+
+
+@revision(1)
+def two(values: list[int]) -> int:
+    return sum(values)
+
+
+def schedule(n: int) -> tuple[Schedule, list[str]]:
+    nodes = [call(one, i=i) for i in range(n)]
+    key = Fingerprints().key
+    return Schedule(Plan({"all": call(two, values=nodes)}), key, lambda name: False), [key(node) for node in nodes]
+
+
+def test_records_of_earlier_runs_tell_before_anything_has_finished() -> None:
+    eta = Eta(lambda node: 10.0 if node.function == "one" else 2.0)
+    plan, _ = schedule(4)
+    assert eta.remaining(plan, {}, 0.0) == 42.0
+    eta.workers = 2
+    assert eta.remaining(plan, {}, 0.0) == 21.0
+
+
+def test_what_finished_in_this_run_outweighs_records() -> None:
+    eta = Eta(lambda node: 10.0 if node.function == "one" else 2.0)
+    plan, keys = schedule(4)
+    eta.finished(plan.nodes[keys[0]], 1.0)
+    plan.finish(keys[0], "done")
+    assert eta.remaining(plan, {}, 5.0) == 3 * 1.0 + 2.0
+
+
+def test_without_any_knowledge_the_share_tells() -> None:
+    plan, keys = schedule(3)
+    assert Eta().remaining(plan, {}, 5.0) is None
+    plan.finish(keys[0], "done")
+    assert Eta().remaining(plan, {}, 5.0) == 15.0
+
+
+@given(st.lists(st.floats(0, 3), min_size=4, max_size=4), st.floats(0, 1e6), st.booleans(), st.floats(0, 64))
+def test_the_time_to_go_is_never_negative(shares: list[float], elapsed: float, known: bool, workers: float) -> None:
+    plan, keys = schedule(4)
+    for key in keys:
+        plan.start(key)
+    eta = Eta((lambda node: 3.0) if known else (lambda node: None))
+    eta.workers = workers
+    left = eta.remaining(plan, dict(zip(keys, shares, strict=True)), elapsed)
+    assert left is None or left >= 0
+
+
+def test_numbers_for_people() -> None:
+    assert [clock(value) for value in (None, -3, 7.4, 119.6, 3661)] == ["?", "0:00", "0:07", "2:00", "1 h 01"]
+    assert [size(value) for value in (None, 17, 2_005_036, 1.4e9, 3e15)] == ["?", "17 B", "2.0 MB", "1.4 GB", "3000 TB"]
+    assert columns([["a", "b"], ["long", "1"]], right=(1,)) == ["a     b", "long  1"]
+
+
+def test_a_log_has_a_line_for_each_kind_of_stage_and_quiet_has_the_result_alone(stockpot: Stockpot, copy: Path) -> None:
+    for path in copy.glob("tabulate-*/record.json"):
+        path.unlink()
+    words = ["run", "soup", "smoke", "--store", copy, "--ray", "none", "--tracking", "none"]
+    done = stockpot(*words)
+    assert done.returncode == 0 and "1 stages to run" in done.stdout and "✓ tabulate" in done.stdout and "\x1b" not in done.stdout
+    for path in copy.glob("tabulate-*/record.json"):
+        path.unlink()
+    quiet = stockpot(*words, "--quiet")
+    assert quiet.returncode == 0 and "✓" not in quiet.stdout and "stages" not in quiet.stdout and "digits %" in quiet.stdout
+
+
+def test_a_failure_is_told_once_with_what_it_keeps_from_running(stockpot: Stockpot, tmp_path: Path) -> None:
+    (tmp_path / "images" / "only").mkdir(parents=True)
+    (tmp_path / "images" / "only" / "a.png").write_bytes(b"no image")
+    words = ["--task", "Own", "--task.url", tmp_path / "images", "--ray", "none", "--tracking", "none", "--quiet"]
+    done = stockpot("run", "soup", "smoke", "--store", tmp_path / "store", *words)
+    assert done.returncode == 2 and done.stdout == "" and "Traceback" not in done.stderr
+    first, second = done.stderr.splitlines()
+    assert first.startswith("stockpot: zero_shot failed: Folder") and "one class folder (only)" in first
+    assert "stages that need them were not run" in second and "the same command goes on" in second
