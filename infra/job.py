@@ -18,7 +18,7 @@ class Ref:
 
 
 @dataclass(frozen=True)
-class Place:
+class Site:
     """What all jobs of a run share: the store, the run's folder for journals, the node's cache and how often states are kept."""
 
     store: str
@@ -38,7 +38,7 @@ class Job:
     arguments: Mapping[str, Any]
     canonical: Mapping[str, Any]
     on: Resources
-    place: Place
+    place: Site
     title: str = ""
     point: Point = field(default_factory=dict)
     data: tuple[Any, ...] = ()

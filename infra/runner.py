@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from infra.dag import Fingerprints, Plan
 from infra.errors import BackendLost
 from infra.hygiene import Uses
-from infra.job import Job, Outcome, Place, Ref
+from infra.job import Job, Outcome, Ref, Site
 from infra.node import Node
 from infra.schedule import ENDED_WELL, Schedule, survivors
 from infra.store import Record, Store
@@ -77,7 +77,7 @@ class Finished:
 class Runner:
     """Runs plans on a backend, which is started when the first job needs it."""
 
-    def __init__(self, store: Store, backend: Backend, place: Place, pins: dict[str, str], watch: Watch) -> None:
+    def __init__(self, store: Store, backend: Backend, place: Site, pins: dict[str, str], watch: Watch) -> None:
         self.store, self.backend, self.place, self.pins, self.watch = store, backend, place, pins, watch
         self.fingerprints = Fingerprints(pins)
         self.flying: set[str] = set()  # keys handed to the backend
@@ -151,6 +151,7 @@ class Runner:
         self.schedule.start(key)
         self.flying.add(key)
         self.watch("queued", node)
+        self._note(node, "running")
         if node.sweep and job.attempt == 1:
             sweeps.setdefault(node.sweep, []).append(job)
         else:
@@ -217,14 +218,16 @@ class Runner:
         node = self.schedule.nodes[key]
         record = self.store.record(key) if state == "done" else None
         self.watch(state, node, **{**facts, "seconds": record.seconds if record else 0.0})
-        made = record is not None and str(record.result.get("type", "")).startswith("components.weights")
-        if made or (state == "failed" and node.sweep):
-            self.journal.write(
-                "node", fingerprint=self.fingerprints.of(node), function=node.function, label=node.title, state=state, params=dict(node.point),
-                uri=self.store.payload(record) if made and record else "", digest=record.digest if record else "",
-                is_checkpoint=made or bool(node.sweep),
-                duration=record.seconds if record else 0.0, reason=facts.get("error", ""),
-            )  # fmt: skip
+        if record and "attempt" in record.result:
+            self._note(node, state, uri=self.store.payload(record), digest=record.digest, duration=record.seconds)
+        elif state == "failed":
+            self._note(node, state, reason=facts["error"])
+
+    def _note(self, node: Node, state: str, **facts: Any) -> None:
+        """Tell the journal about a node that makes a checkpoint, as its annotation says."""
+        if any(kind in str(node.fn.__annotations__.get("return")) for kind in ("Checkpoint", "Combination")):
+            of = {"fingerprint": self.fingerprints.of(node), "function": node.function, "label": node.title, "params": dict(node.point)}
+            self.journal.write("node", **of, state=state, is_checkpoint=True, **facts)
 
     def _interrupt(self) -> None:
         """Tell the workers to save their state, and give them a moment to do so."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from pipelines.commands.session import Session, command_line, open_store
 from pipelines.commands.studies import chosen
@@ -15,7 +17,7 @@ def main(argv: Sequence[str]) -> int:
     session = Session(store, options, command_line(["run", *argv]))
     status = "killed"
     try:
-        finished = session.run(study.plan(), study=name, preset=preset, params={})
+        finished = session.run(study.plan(), study=name, preset=preset, params=plain(study))
         status = "finished" if finished.complete else "failed"
         if finished.complete:
             from pipelines.report.leave import leave
@@ -26,3 +28,12 @@ def main(argv: Sequence[str]) -> int:
     if owed:
         print(owed, file=sys.stderr)
     return finished.exit_code or (3 if owed else 0)
+
+
+def plain(knob: Any) -> Any:
+    """The fields of a study as plain values, for people to read."""
+    if dataclasses.is_dataclass(knob):
+        return {field.name: plain(getattr(knob, field.name)) for field in dataclasses.fields(knob)}
+    if isinstance(knob, dict):
+        return {name: str(item) for name, item in knob.items()}
+    return list(knob) if isinstance(knob, tuple) else knob

@@ -14,7 +14,7 @@ from typing import Any
 from components.weights.files import digest, pieces
 from infra import settings
 from infra.dag import Plan
-from infra.job import Place
+from infra.job import Site
 from infra.node import Node
 from infra.runner import Backend, Finished, Runner
 from infra.store import Store
@@ -81,7 +81,7 @@ class Session:
     def run(self, plan: Plan, **facts: Any) -> Finished:
         """Compute what is missing; MLflow hears of it only when something ran."""
         pins = Pins(self.store.place, content_digest).of(plan)
-        place = Place(self.store.url, self.folder, settings.cache_folder(), self.options.cache_limit, self.options.checkpoint_every)
+        place = Site(self.store.url, self.folder, settings.cache_folder(), self.options.cache_limit, self.options.checkpoint_every)
         runner = Runner(self.store, self.backend(), place, pins, self.view.watch)
         relatives, ancestors = Relatives(self.store), Ancestors(runner.fingerprints.key)
 

@@ -54,7 +54,7 @@ def sweep_seconds(trials: int, steps: int, folder: str) -> tuple[float, float]:
     from components.updates.sgd import AdamW
     from infra.backends.cluster import Cluster
     from infra.dag import GPU, Plan, call, sweep
-    from infra.job import Place
+    from infra.job import Site
     from infra.runner import Runner
     from infra.store import Store
     from pipelines.tasks import DIGITS
@@ -70,7 +70,7 @@ def sweep_seconds(trials: int, steps: int, folder: str) -> tuple[float, float]:
         if event in ("plan", "ready") or (event == "queued" and node.fn is train):
             times.setdefault(event, time.perf_counter())
 
-    place = Place(store.url, f"{folder}/runs/bench", f"{folder}/cache")
+    place = Site(store.url, f"{folder}/runs/bench", f"{folder}/cache")
     finished = Runner(store, Cluster(log=f"{folder}/ray.log"), place, {}, watch).run(Plan({str(i): node for i, node in enumerate(tuned)}))
     last = max(os.path.getmtime(f"{folder}/{finished.fingerprints.key(node)}/record.json") for node in tuned)
     return last - (time.time() - (time.perf_counter() - times["queued"])), times["ready"] - times["plan"]

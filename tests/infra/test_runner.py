@@ -21,7 +21,7 @@ from infra.backends.cluster import Cluster
 from infra.backends.local import Local
 from infra.dag import GPU, Node, Plan, call, grid, sweep
 from infra.errors import BackendLost
-from infra.job import Place
+from infra.job import Site
 from infra.runner import Finished, Runner
 from infra.store import Store
 from infra.tracking.journal import events
@@ -48,7 +48,7 @@ class World:
         self.told.clear()
         self.facts.clear()
         self.runs += 1
-        self.place = Place(self.store.url, self.store.place.at(f"runs/{self.runs}"), str(self.folder / "cache"), checkpoint_every=self.every)
+        self.place = Site(self.store.url, self.store.place.at(f"runs/{self.runs}"), str(self.folder / "cache"), checkpoint_every=self.every)
         return Runner(self.store, backend or Local(str(self.folder / "log")), self.place, {}, self.watch).run(Plan(targets))
 
     def journal(self, kind: str) -> list[Any]:
