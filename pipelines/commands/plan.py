@@ -19,7 +19,7 @@ from infra.store.pins import Pins, sources
 from infra.store.relatives import Ancestors, Difference, Relatives
 from pipelines.commands.session import content_digest, open_store
 from pipelines.commands.studies import Where, chosen, option
-from pipelines.commands.text import clock, columns, size
+from pipelines.commands.text import clock, columns, counted, size
 
 REASONS = 3  # told for one function
 
@@ -154,4 +154,4 @@ def told(facts: dict[str, Any]) -> str:
     if facts["seconds"] is not None:
         work = f"about {clock(facts['seconds'])} of work, {clock(facts['seconds'] / facts['cpus'])} on {facts['cpus']} CPUs"
     kept = f", {size(facts['bytes'])} to keep" if facts["bytes"] is not None else ""
-    return "\n".join([*lines, f"{facts['to_run']} stages to run, {facts['trials_to_run']} of {facts['trials']} trials: {work}{kept}"])
+    return "\n".join([*lines, f"{counted(facts['to_run'], 'stage')} to run, {facts['trials_to_run']} of {facts['trials']} trials: {work}{kept}"])

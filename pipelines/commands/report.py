@@ -10,6 +10,7 @@ from infra.schedule import Schedule
 from infra.store.pins import Pins
 from pipelines.commands.session import command_line, content_digest, open_store
 from pipelines.commands.studies import chosen
+from pipelines.commands.text import counted
 
 
 def main(argv: Sequence[str]) -> int:
@@ -20,8 +21,8 @@ def main(argv: Sequence[str]) -> int:
     missing = {name: fingerprints.key(node) for name, node in plan.targets.items() if not store.has(fingerprints.key(node))}
     if missing:
         listed = ", ".join(f"{name} ({key})" for name, key in missing.items())
-        todo = schedule.count("pending")
-        raise ValueError(f"{store.url} lacks {listed}, {todo} stages in all; compute them with: {command_line(['run', *argv])}")
+        todo = counted(schedule.count("pending"), "stage")
+        raise ValueError(f"{store.url} lacks {listed}, {todo} in all; compute them with: {command_line(['run', *argv])}")
     from pipelines.report.leave import show, write_page
     from pipelines.report.story import story_of
 

@@ -24,6 +24,11 @@ def size(count: float | None) -> str:
     raise AssertionError
 
 
+def counted(count: int, noun: str) -> str:
+    """1 stage, 2 stages."""
+    return f"{count} {noun}" + ("" if count == 1 else "s")
+
+
 def columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
     """Rows of equal length as aligned lines; the columns `right` are aligned to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

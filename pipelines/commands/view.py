@@ -13,7 +13,7 @@ from infra.runner import Finished
 from infra.schedule import Schedule
 from infra.tracking.journal import read
 from pipelines.commands.eta import Eta, Expected
-from pipelines.commands.text import clock
+from pipelines.commands.text import clock, counted
 
 NAMED = 5  # failures that the end of a run names
 TRIALS = 8  # running trials with a line of their own
@@ -75,7 +75,8 @@ class View:
             self.live = Live(console=self.console, refresh_per_second=4, transient=True)
             self.live.start()
         pending = schedule.count("pending")
-        self.say(f"{pending} stages to run, {self.hit} of those needed are there already; starting workers")
+        there = f", {self.hit} of those needed are there already" if self.hit else ""
+        self.say(f"{counted(pending, 'stage')} to run{there}; starting workers")
 
     def _ready(self, node: Node | None, value: Mapping[str, Any]) -> None:
         self.eta.workers = max(1.0, float(value["cpus"]))
@@ -174,7 +175,7 @@ class View:
             blocked = sum(state == "blocked" for state in finished.state.values())
             more = len(finished.failures) - NAMED
             told = [f"{more} more failed"] if more > 0 else []
-            told += [f"{blocked} stages that need them were not run"] if blocked else []
+            told += [f"{counted(blocked, 'stage')} that need them were not run"] if blocked else []
             print(f"stockpot: {'; '.join([*told, 'what finished is kept, and the same command goes on from there'])}", file=sys.stderr)
 
 

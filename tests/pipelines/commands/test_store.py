@@ -74,7 +74,7 @@ def test_report_names_what_is_missing(stockpot: Stockpot, copy: Path) -> None:
     key = key_of(copy, "tabulate")
     (copy / key / "record.json").unlink()
     done = stockpot("report", "soup", "smoke", "--store", copy)
-    assert done.returncode == 2 and key in done.stderr and "1 stages in all" in done.stderr and "stockpot run soup smoke" in done.stderr
+    assert done.returncode == 2 and key in done.stderr and "1 stage in all" in done.stderr and "stockpot run soup smoke" in done.stderr
 
 
 @pytest.fixture

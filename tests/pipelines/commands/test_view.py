@@ -79,7 +79,7 @@ def test_a_log_has_a_line_for_each_kind_of_stage_and_quiet_has_the_result_alone(
         path.unlink()
     words = ["run", "soup", "smoke", "--store", copy, "--ray", "none", "--tracking", "none"]
     done = stockpot(*words)
-    assert done.returncode == 0 and "1 stages to run" in done.stdout and "✓ tabulate" in done.stdout and "\x1b" not in done.stdout
+    assert done.returncode == 0 and "1 stage to run" in done.stdout and "✓ tabulate" in done.stdout and "\x1b" not in done.stdout
     for path in copy.glob("tabulate-*/record.json"):
         path.unlink()
     quiet = stockpot(*words, "--quiet")
