@@ -21,5 +21,5 @@ def test_a_folder_of_ones_own_goes_through_the_study(stockpot: Stockpot, digits:
     assert first.stdout.splitlines()[-8:] == again.stdout.splitlines()[-8:]
     leak = stockpot(*words, f"--task.shift_urls.same={digits}")
     assert leak.returncode == 2 and "would report on examples that were" in leak.stderr and leak.stderr.count("\n") == 1
-    labels = stockpot("predict", again.stdout.split("model   ")[1].split()[0], digits)
+    labels = stockpot("predict", again.stdout.rsplit("\nmodel   ", 1)[1].split()[0], digits)
     assert labels.returncode == 0 and labels.stdout.splitlines()[0] == f"file,label,probability,{','.join(sorted(p.name for p in digits.iterdir()))}"
