@@ -72,13 +72,17 @@ def overlap(a: Part, b: Part) -> bool:
     return a[0] == b[0] and max(a[1], b[1]) < min(a[2], b[2])
 
 
-def check(nodes: Sequence[Node]) -> None:
-    """Raise ValueError where a node reports on what trained or selected one of its ancestors."""
-    uses = Uses()
+def check(nodes: Sequence[Node], canon: Canon | None = None) -> Uses:
+    """What the nodes use; ValueError where one reports on what trained or selected one of its ancestors.
+
+    With the `canon` of a run's pins the same bytes are the same data, whatever their address.
+    """
+    uses = Uses(canon)
     for node in nodes:
         uses.add(node)
         if "reports" in marks(node.fn).values():
             _refuse(node, uses.marked[node])
+    return uses
 
 
 def _refuse(node: Node, marked: Iterable[Use]) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from infra.dag import Fingerprints, Plan
 from infra.errors import BackendLost
-from infra.hygiene import Uses
+from infra.hygiene import check
 from infra.job import Job, Outcome, Ref, Site
 from infra.node import Node
 from infra.schedule import ENDED_WELL, Schedule, survivors
@@ -90,16 +90,15 @@ class Runner:
         """Compute what is missing. Raises BackendLost (exit 4) or KeyboardInterrupt; what finished by then is recorded."""
         started = time.monotonic()
         self.schedule = Schedule(plan, self.fingerprints.key, self.store.has)
+        if self.schedule.unfinished():
+            self.uses = check(plan.nodes(), self.fingerprints.canon)  # again, now that the same bytes at two addresses are known to be one
         self.watch("plan", None, schedule=self.schedule, plan=plan)
         if self.schedule.unfinished():
-            self._run(plan)
+            self._run()
         retries = self.tries.total() + self.losses.total() - len(self.failures)
         return Finished(plan, self.store, self.fingerprints, self.schedule.state, self.failures, max(0, retries), time.monotonic() - started)
 
-    def _run(self, plan: Plan) -> None:
-        self.uses = Uses(self.fingerprints.canon)
-        for node in plan.nodes():
-            self.uses.add(node)
+    def _run(self) -> None:
         driver, journal = Driver(self.store.place), Journal(self.place.folder, f"driver-{os.getpid()}")
         self.driver, self.journal = driver, journal
         driver.start()

@@ -80,7 +80,10 @@ class Driver:
         data = self.place.read(f"drivers/{driver}.json")
         if data is None:
             return ""
-        beat = json.loads(data)
+        try:
+            beat = json.loads(data)
+        except ValueError:  # cut short by a crash of the machine, which its driver did not survive
+            return ""
         if beat["ended"]:
             return ""
         if beat["host"] == socket.gethostname() and beat["process"] and process_identity(beat["pid"]) != beat["process"]:

@@ -5,6 +5,7 @@ The store remembers (url, name, size, mtime or etag) -> digest, so that pinning 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -69,7 +70,9 @@ class Pins:
     def pin(self, url: str) -> str:
         """Digest of the manifest of all files below a URL, made now; known files are not read again."""
         memory = "pins/" + hashlib.sha256(absolute(url).encode()).hexdigest()[:20] + ".json"
-        known: dict[str, list[Any]] = json.loads(self.place.read(memory) or b"{}")
+        known: dict[str, list[Any]] = {}
+        with contextlib.suppress(ValueError):  # what a crash cut short is read anew
+            known = json.loads(self.place.read(memory) or b"{}")
         listed = listing(url)
         fresh = {name: facts for name, facts in listed.items() if known.get(name, [None, None])[:2] != list(facts)}
         with ThreadPoolExecutor(8) as pool:
@@ -108,6 +111,15 @@ def listing(url: str) -> dict[str, tuple[int, str]]:
         if not any(part.startswith(".") for part in name.split("/")):
             if facts.get("islink") and os.path.isdir(path):
                 raise ValueError(f"{url}: {name} is a link to a folder; put the folder itself there")
+            if facts.get("islink"):  # a link has a time of its own, which its target's changes leave alone
+                facts["mtime"] = _changed(path, url, name)
             version = facts.get("ETag") or facts.get("etag") or facts.get("mtime") or facts.get("LastModified") or ""
             out[name] = (int(facts["size"] or 0), str(version))
     return out
+
+
+def _changed(path: str, url: str, name: str) -> float:
+    try:
+        return os.stat(path).st_mtime
+    except FileNotFoundError:
+        raise ValueError(f"{url}: {name} is a link to nothing; put the file itself there, or remove the link") from None

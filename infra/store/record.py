@@ -85,11 +85,18 @@ def decode(value: Any) -> Any:
 
 
 def locate(name: str) -> Any:
-    """The object that `module:qualname` names, in `components`; nothing else is imported from a record."""
+    """The class of `components` that `module:qualname` names; nothing else is imported, and nothing that a module merely imports is called."""
     module, _, qualname = name.partition(":")
-    if module.split(".")[0] not in ("components",):
+    if module.split(".")[0] != "components":
         raise IntegrityError(f"a record names {name}, which is not in components; it was not written by stockpot")
-    found: Any = importlib.import_module(module)
-    for part in qualname.split("."):
-        found = getattr(found, part)
+    try:
+        found: Any = importlib.import_module(module)
+        for part in qualname.split("."):
+            found = getattr(found, part)
+    except (AttributeError, ModuleNotFoundError) as error:
+        if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("components"):
+            raise  # the class is there, what it needs is not installed
+        raise IntegrityError(f"a record names {name}, which this stockpot has not got; use the one that wrote it, or another --store") from None
+    if not isinstance(found, type) or found.__module__ != module:
+        raise IntegrityError(f"a record names {name}, which is no class of that module; it was not written by stockpot")
     return found
