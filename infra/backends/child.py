@@ -14,7 +14,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from infra import settings
@@ -69,15 +69,15 @@ class Child:
         return BackendLost(f"the process that executes jobs went away: {reason}{log}; what was finished is kept: run the same command to go on")
 
     def stop(self, patience: float = 10.0) -> None:
-        """End the child: ask, wait, then kill. Its own children end with it."""
+        """End the child: ask, wait, then kill, with whatever it started and left behind."""
         if self.process is None:
             return
         with contextlib.suppress(OSError):
             self.pipe.send(("stop",))
-        self.process.join(patience)
-        if self.process.is_alive():
+        wait([self.process.sentinel], patience)
+        with contextlib.suppress(ProcessLookupError):  # before the child is reaped, so that the group is still its own
             os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.join()
+        self.process.join()
         self.pipe.close()
 
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from components.types import Diverged, File, revision
+from components.types import Diverged, File, maps, revision
 from components.weights.files import write
 
 
@@ -121,3 +121,14 @@ def interval(index: int, seconds: float) -> list[float]:
     started = time.time()
     time.sleep(seconds)
     return [started, time.time()]
+
+
+@revision(1)
+@maps
+def spread(values: list[float], *, run: Any) -> list[float]:
+    """Twice each value, by `run.map`."""
+    return list(run.map(doubled, [{"value": value} for value in values]))
+
+
+def doubled(value: float) -> float:
+    return 2 * value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,16 @@ def needs(on: Resources, have: Mapping[str, float]) -> dict[str, float]:
     if on.gpus and not have.get("GPU") and not on.exact:
         return {"num_cpus": on.cpus, "num_gpus": 0}
     return {"num_cpus": on.cpus, "num_gpus": on.gpus}
+
+
+def reach(address: str) -> None:
+    """Raises ConnectionError where nothing listens at `[ray://]host:port`: Ray itself would try for ever."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), 10).close()
+        except OSError as error:
+            raise ConnectionError(f"no Ray answers at {address} ({error.strerror or error}); check --ray") from None
 
 
 def spread(options: Mapping[str, float]) -> Callable[[Callable[..., Any], Sequence[Mapping[str, Any]]], list[Any]]:
@@ -71,6 +82,7 @@ class Head:
         if local:  # workers inherit this process's environment; a runtime_env would cost each of them a start of its own
             sizes = {"num_cpus": self.options["cpus"], "object_store_memory": 256 << 20, "include_dashboard": False}
         else:
+            reach(self.options["address"])
             sizes = {"runtime_env": {"env_vars": {"OMP_WAIT_POLICY": "passive", "PYTHONPATH": settings.python_path()}}}
         ray.init(address=self.options["address"], namespace="stockpot", log_to_driver=False, logging_level=logging.ERROR, **sizes)
         self.have: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]

@@ -1,0 +1,211 @@
+"""Ray, for real: tasks and sweeps in parallel, killed workers, a killed head, and nothing left behind."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import queue
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.backends.cluster import Cluster
+from infra.dag import GPU, Node, Plan, Resources, call, grid, sweep
+from infra.errors import BackendLost
+from infra.job import Site
+from infra.runner import Finished, Runner
+from infra.store import Store
+from infra.tracking.journal import events
+from tests.infra.processes import await_end, descendants
+from tests.infra.toys import add, count, dies_at, dies_once, interval, number, spread, unlucky
+
+pytestmark = pytest.mark.cluster
+
+
+class Shared(Cluster):
+    """One Ray for many runs."""
+
+    def start(self) -> None:
+        if self.process is None:
+            super().start()
+
+    def stop(self, patience: float = 0.0) -> None:
+        while True:  # what a run left unread is none of the next one's business
+            try:
+                self.events.get_nowait()
+            except queue.Empty:
+                return
+
+    def end(self) -> None:
+        super().stop(20.0)
+
+
+class World:
+    """A store, a backend, and the journal of the last run."""
+
+    def __init__(self, folder: Path, backend: Cluster, every: float = 60.0) -> None:
+        self.folder, self.backend, self.every, self.runs = folder, backend, every, 0
+        self.store = Store(str(folder / "store"))
+        self.store.prepare()
+
+    def run(self, **targets: Node) -> Finished:
+        self.runs += 1
+        self.place = Site(self.store.url, self.store.place.at(f"runs/{self.runs}"), str(self.folder / "cache"), checkpoint_every=self.every)
+        return Runner(self.store, self.backend, self.place, {}, self.watch).run(Plan(targets))
+
+    def watch(self, event: str, node: Node | None, **facts: Any) -> None:
+        pass
+
+    def journal(self, kind: str) -> list[Any]:
+        return [event for event in events(self.place.folder) if event["kind"] == kind]
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    shared = Shared(cpus=2, log=str(tmp_path_factory.mktemp("ray") / "backend.log"))
+    yield shared
+    if shared.process is not None:
+        before = descendants(shared.process.pid)
+        shared.end()
+        await_end(before)
+
+
+@pytest.fixture
+def world(tmp_path: Path, backend: Shared) -> World:
+    return World(tmp_path, backend)
+
+
+def overlap(intervals: list[list[float]]) -> bool:
+    """Whether at any moment two of them were under way."""
+    ordered = sorted(intervals)
+    return any(later[0] < earlier[1] for earlier, later in itertools.pairwise(ordered))
+
+
+def test_independent_tasks_run_side_by_side(world: World) -> None:
+    nodes = {f"n{i}": call(interval, index=i, seconds=2.0) for i in range(4)}
+    finished = world.run(**nodes)
+    assert finished.exit_code == 0
+    assert overlap([finished.value(node) for node in nodes.values()])
+
+
+def test_the_trials_of_a_sweep_run_side_by_side(world: World) -> None:
+    trials = sweep(interval, over=grid({"index": list(range(6))}), seconds=4.0)
+    finished = world.run(**{f"n{i}": trial for i, trial in enumerate(trials)})
+    intervals = [finished.value(trial) for trial in trials]
+    assert finished.exit_code == 0 and overlap(intervals)
+    assert not any(sum(a <= start < b for a, b in intervals) > 2 for start, _ in intervals)  # and never more than there are CPUs
+
+
+def test_packed_points_have_records_of_their_own(world: World) -> None:
+    trials = sweep(number, over=grid({"value": list(range(5))}), pack=3)
+    finished = world.run(sum=call(add, terms=trials))
+    assert finished.value(finished.plan.targets["sum"]) == 10
+    assert all(finished.record(trial) for trial in trials)
+
+
+def test_a_killed_trial_is_tried_again_by_tune_and_goes_on_from_its_state(world: World) -> None:
+    marker = str(world.folder / "marker")
+    trials = sweep(dies_at, over=grid({"to": [8, 9]}), step=5, marker=marker)
+    finished = world.run(a=trials[0], b=trials[1])
+    assert finished.exit_code == 0 and finished.retries == 0  # it was Tune, not the runner
+    assert [finished.value(trial) for trial in trials] == [[i * 0.1 for i in range(to)] for to in (8, 9)]
+    assert [event["step"] for event in world.journal("restored")] == [6]
+    steps = [(event["fingerprint"], event["step"]) for event in world.journal("metric")]
+    assert len(steps) == len(set(steps)) == 17
+
+
+def test_a_killed_task_is_tried_again(world: World) -> None:
+    node = call(dies_once, marker=str(world.folder / "marker"), value=7)
+    finished = world.run(x=node, y=call(number, value=1))
+    assert finished.exit_code == 0 and finished.value(node) == 7 and finished.retries == 1
+
+
+def test_a_trial_that_always_dies_is_given_up_and_the_others_stand(world: World) -> None:
+    trials = sweep(unlucky, over=grid({"index": [0, 1, 2]}), bad=1, kind="killed")
+    total = call(add, terms=trials, at_least=2)
+    finished = world.run(sum=total)
+    assert finished.value(total) == 2 and finished.exit_code == 3
+    (failure,) = finished.failures.values()
+    assert "its process was lost 6 times" in failure.error
+
+
+@pytest.mark.parametrize("kind", ["diverged", "value"])
+def test_an_exception_of_a_trial_is_an_outcome(kind: str, world: World) -> None:
+    trials = sweep(unlucky, over=grid({"index": [0, 1, 2, 3]}), bad=2, kind=kind)
+    total = call(add, terms=trials, at_least=2)
+    finished = world.run(sum=total, beside=call(number, value=1))
+    assert finished.value(total) == 4 and finished.exit_code == 3
+    failure = world.store.failure(finished.fingerprints.key(trials[2]))
+    assert failure is not None and "unlucky" in failure["traceback"]
+
+
+def test_a_component_that_maps_runs_its_items_as_tasks(world: World) -> None:
+    node = call(spread, values=[1, 2, 3])
+    assert world.run(x=node).value(node) == [2, 4, 6]
+
+
+@pytest.mark.parametrize(
+    ("on", "reason"), [(Resources(gpus=8), "needs 8 GPU, this machine has 0"), (Resources(cpus=64), "needs 64 CPU, this machine has 2")]
+)
+def test_exact_resources_that_are_not_there_are_refused(on: Resources, reason: str, world: World) -> None:
+    node, trials = call(number, on=on, value=1, label="big"), sweep(number, on=on, over=grid({"value": [2, 3]}), label="big")
+    finished = world.run(x=node, y=trials[0], z=trials[1], w=call(number, value=4))
+    assert finished.exit_code == 2 and finished.value(finished.plan.targets["w"]) == 4
+    assert len(finished.failures) == 3
+    assert all(reason in failure.error and "\n" not in failure.error for failure in finished.failures.values())
+
+
+def test_an_accelerator_is_a_wish_where_there_is_none(world: World) -> None:
+    nodes = sweep(number, on=GPU, over=grid({"value": [1, 2]}))
+    finished = world.run(a=nodes[0], b=nodes[1], c=call(number, on=GPU, value=3))
+    assert finished.exit_code == 0
+
+
+class Assassin(Cluster):
+    """Kills a process of its Ray once a training state is in the store."""
+
+    def __init__(self, store: Path, victim: str, **options: Any) -> None:
+        super().__init__(cpus=2, **options)
+        self.store, self.victim, self.killed = store, victim, 0.0
+        self.family: dict[int, str] = {}
+
+    def next(self, timeout: float) -> tuple[str, Any] | None:
+        if not self.killed and list(self.store.glob("count-*/state/*.json")):
+            self.family = descendants(self.process.pid)
+            (pid,) = [pid for pid, name in self.family.items() if self.victim in name.split(" ")[0]]
+            self.killed = time.monotonic()
+            os.kill(pid, signal.SIGKILL)
+        return super().next(timeout)
+
+
+@pytest.mark.parametrize("victim", ["raylet", "gcs_server"])
+def test_a_killed_head_is_reported_and_the_same_command_goes_on(victim: str, tmp_path: Path) -> None:
+    trials = sweep(count, over=grid({"to": [60, 61]}), pause=0.3)
+    sums = {"a": trials[0], "b": trials[1]}
+    assassin = Assassin(tmp_path / "store", f"/{victim}", log=str(tmp_path / "backend.log"))
+    world = World(tmp_path, assassin, every=0.2)
+    with pytest.raises(BackendLost) as caught:
+        world.run(**sums)
+    assert caught.value.exit_code == 4 and str(tmp_path / "backend.log") in str(caught.value)
+    assert not list((tmp_path / "store").glob("count-*/failure.json"))  # it is not the trials that failed
+    await_end(assassin.family)
+
+    backend = Cluster(cpus=2, log=str(tmp_path / "backend.log"))
+    world.backend = backend
+    finished = world.run(**sums)
+    assert finished.exit_code == 0
+    assert [finished.value(trial) for trial in trials] == [[float(i) for i in range(to)] for to in (60, 61)]
+    assert min(event["step"] for event in world.journal("restored")) > 0
+
+
+def test_a_ray_that_cannot_start_is_one_line_with_its_log(tmp_path: Path) -> None:
+    world = World(tmp_path, Cluster(address="127.0.0.1:1", log=str(tmp_path / "backend.log")))
+    with pytest.raises(BackendLost) as caught:
+        world.run(x=call(number, value=1))
+    assert caught.value.exit_code == 4 and "\n" not in str(caught.value)
+    assert "no Ray answers at 127.0.0.1:1" in str(caught.value) and str(tmp_path / "backend.log") in str(caught.value)
+    assert "Traceback" in (tmp_path / "backend.log").read_text()
