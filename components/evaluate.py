@@ -84,7 +84,8 @@ def aligned(examples: Examples, classes: Sequence[str]) -> np.ndarray:
     """The examples' labels as rows of a head with these classes, int64 [N].
 
     Where all of the source's class names are known to the head they are looked up, in whatever order and number; otherwise the counts must
-    agree and positions count. ValueError where they do not, or where a label is beyond the head.
+    agree and positions count. ValueError where they do not, where a name that both have stands at different positions, or where a label
+    is beyond the head.
     """
     import numpy as np
 
@@ -97,6 +98,9 @@ def aligned(examples: Examples, classes: Sequence[str]) -> np.ndarray:
     elif names and len(names) != len(classes):
         unknown = ", ".join([name for name in names if name not in classes][:5])
         raise ValueError(f"the data has {len(names)} classes, the head {len(classes)}; not in the head: {unknown}; name the classes alike")
+    elif moved := [name for i, name in enumerate(names) if name in classes and name != classes[i]]:
+        unknown = ", ".join([name for name in names if name not in classes][:5])
+        raise ValueError(f"the head has class {moved[0]} at another place than the data, and does not know {unknown}; name the classes alike")
     if (beyond := labels >= len(classes)).any():
         raise ValueError(
             f"{int(beyond.sum())} of {len(labels)} labels are beyond the head's {len(classes)} classes (highest {int(labels.max())}): "

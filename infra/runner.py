@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from infra.dag import Fingerprints, Plan
-from infra.errors import BackendLost
+from infra.errors import INTEGRITY, BackendLost
 from infra.hygiene import check
 from infra.job import Job, Outcome, Ref, Site
 from infra.node import Node
@@ -139,6 +139,8 @@ class Runner:
             elif holder := self.driver.acquire(key):
                 waiting = True
                 self.watch("waiting", node, holder=holder)
+            elif reason := self._unlike(node):
+                self._fail(Outcome(key, "failed", reason, "members", INTEGRITY))
             else:
                 self._start(node, key, sweeps)
         for sweep, jobs in sweeps.items():
@@ -164,6 +166,18 @@ class Runner:
         data = tuple(sorted([mark, *part] for mark, part in self.uses.marked[node]))
         canonical, attempt = self.fingerprints.arguments(node), 1 + self.tries[key] + self.losses[key]
         return Job(key, self.fingerprints.of(node), node.fn, ready, canonical, node.on, self.place, node.title, node.point, data, members, attempt)
+
+    def _unlike(self, node: Node) -> str:
+        """Why a call over a list may not use what another call chose from it: that one chose from other members, and its indices mean others."""
+        if node.at_least is None:
+            return ""
+        found = survivors(node, self.schedule.missing)
+        for child in (value for value in node.arguments.values() if isinstance(value, Node) and value.at_least is not None):
+            record = self.store.record(self.fingerprints.key(child))
+            if found and record and "value" in record.result and record.members != found[1]:
+                theirs, own = ("all" if of is None else str(list(of)) for of in (record.members, found[1]))
+                return f"{record.key} chose from the members {theirs}, here {own} are there; remove its folder from the store and run again"
+        return ""
 
     def _refer(self, value: Any) -> Any:
         if isinstance(value, Node):

@@ -15,6 +15,7 @@ import time
 import uuid
 from pathlib import Path
 
+from infra.errors import StoreError
 from infra.store.place import Place
 
 BEAT = 10.0  # seconds between heartbeats
@@ -51,7 +52,8 @@ class Driver:
         """End all leases at once, so that others need not wait."""
         self._ended.set()
         self._thread.join()
-        self._write(ended=True)
+        with contextlib.suppress(StoreError):  # on a full disk the run's own end is what counts; a dead process is seen without this
+            self._write(ended=True)
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT):

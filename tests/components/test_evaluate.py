@@ -99,3 +99,9 @@ def test_classes_unlike_the_head_are_refused() -> None:
         aligned(examples(("x", "y"), [0, 1]), ("a", "b", "c"))
     with pytest.raises(ValueError, match=r"1 of 3 labels are beyond the head's 2 classes \(highest 7\)"):
         aligned(examples((), [0, 1, 7]), ("a", "b"))
+
+
+def test_a_shared_name_at_another_place_is_refused() -> None:
+    assert aligned(examples(("rose", "lily-valley"), [0, 1]), ("rose", "lily of the valley")).tolist() == [0, 1]  # renamed in place
+    with pytest.raises(ValueError, match="the head has class cat at another place than the data, and does not know fox"):
+        aligned(examples(("cat", "dog", "fox"), [0, 1, 2]), ("dog", "cat", "wolf"))

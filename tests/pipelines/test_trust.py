@@ -11,16 +11,18 @@ from PIL import Image
 
 from components.weights.files import digest, pieces
 from infra.backends.local import Local
+from infra.dag import Fingerprints, Plan, call
 from infra.errors import IntegrityError
 from infra.job import Site
 from infra.runner import Runner
-from infra.store import Store
+from infra.store import Record, Store
 from infra.store.lease import Driver
 from infra.store.pins import Pins
 from infra.store.place import Place
 from infra.store.record import decode, locate
 from pipelines.soup import Soup
 from pipelines.tasks import Own
+from tests.infra.toys import add, number, paired
 
 
 def content_digest(url: str) -> str:
@@ -78,3 +80,16 @@ def test_two_addresses_of_the_same_bytes_are_one_source(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="would report on examples that were"):
         Runner(store, Local(), site, Pins(store.place, content_digest).of(plan), watch).run(plan)
     assert not told
+
+
+def test_indices_are_not_used_on_other_members_than_they_were_chosen_from(tmp_path: Path) -> None:
+    numbers = [call(number, value=value) for value in (1.0, 2.0, 3.0)]
+    chosen = call(add, terms=numbers, at_least=2)
+    used = call(paired, left=numbers, right=numbers, names=chosen, at_least=2)
+    store, key = Store(str(tmp_path / "store")), Fingerprints().key(chosen)
+    store.prepare()
+    store.publish(Record(key, "tests.infra.toys:add", key, 1, {}, {}, {"value": 1}, members=(1, 2)))  # a member failed then
+    site = Site(store.url, store.place.at("runs/1"), str(tmp_path / "cache"))
+    finished = Runner(store, Local(str(tmp_path / "log")), site, {}, lambda *event, **facts: None).run(Plan({"used": used}))
+    (failure,) = finished.failures.values()
+    assert finished.exit_code == 5 and "chose from the members [1, 2], here all are there" in failure.error
