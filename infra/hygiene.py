@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from infra.errors import IntegrityError
 from infra.identity import Canon, is_knob, marks
 from infra.node import Node, children
 
@@ -75,17 +76,17 @@ def overlap(a: Part, b: Part) -> bool:
 def check(nodes: Sequence[Node], canon: Canon | None = None) -> Uses:
     """What the nodes use; ValueError where one reports on what trained or selected one of its ancestors.
 
-    With the `canon` of a run's pins the same bytes are the same data, whatever their address.
+    With the `canon` of a run's pins the same bytes are the same data, whatever their address: found by content alone, it is an IntegrityError.
     """
     uses = Uses(canon)
     for node in nodes:
         uses.add(node)
         if "reports" in marks(node.fn).values():
-            _refuse(node, uses.marked[node])
+            _refuse(node, uses.marked[node], IntegrityError if canon else ValueError)
     return uses
 
 
-def _refuse(node: Node, marked: Iterable[Use]) -> None:
+def _refuse(node: Node, marked: Iterable[Use], error: type[Exception]) -> None:
     reported = sorted(part for mark, part in marked if mark == "reports")
     for mark, used in sorted(marked):
         if mark not in ("trains", "selects"):
@@ -93,7 +94,7 @@ def _refuse(node: Node, marked: Iterable[Use]) -> None:
         for part in reported:
             if overlap(part, used):
                 verb = "trained" if mark == "trains" else "selected"
-                raise ValueError(
+                raise error(
                     f"{node.function} would report on examples that were {verb} on: {part[0]} hashes [{part[1]:g}, {part[2]:g}) "
                     f"against [{used[1]:g}, {used[2]:g}); give it a split of its own"
                 )
