@@ -77,7 +77,7 @@ def test_two_addresses_of_the_same_bytes_are_one_source(tmp_path: Path) -> None:
         told.append(event)
 
     site = Site(store.url, store.place.at("runs/1"), str(tmp_path / "cache"))
-    with pytest.raises(ValueError, match="would report on examples that were"):
+    with pytest.raises(IntegrityError, match="would report on examples that were"):
         Runner(store, Local(), site, Pins(store.place, content_digest).of(plan), watch).run(plan)
     assert not told
 
