@@ -52,21 +52,42 @@ def sweep(fn: Callable[..., Any], *, over: Sequence[Point], on: Resources = CPU,
 
 
 class Fingerprints:
-    """The identity of nodes, given what the sources' addresses were pinned to."""
+    """The identity of nodes, given what the sources' addresses were pinned to.
+
+    Where members of a list are missing, a node computes another call: it then has the identity of the call over those that remain, and so has
+    everything downstream. `name` tells the nodes of a plan apart whatever is missing; `key` is where a result lies.
+    """
 
     def __init__(self, pins: Mapping[str, str] | None = None) -> None:
-        self.canon = Canon(pins, lambda value: self.of(value) if isinstance(value, Node) else None)
+        self.canon = Canon(pins, lambda value: self.whole(value) if isinstance(value, Node) else None)
+        self._present = Canon(pins, lambda value: self.of(value) if isinstance(value, Node) else None)
         self._known: dict[Node, str] = {}
+        self._reduced: dict[str, str] = {}
 
-    def of(self, node: Node) -> str:
-        """sha256 of (function, revision, canonical arguments), 80 bits in hex."""
+    def whole(self, node: Node) -> str:
+        """sha256 of (function, revision, canonical arguments), 80 bits in hex, nothing missing."""
         found = self._known.get(node)
         if found is None:
             found = self._known[node] = digest([node.function, revision_of(node.fn), self.arguments(node)])
         return found
 
+    def of(self, node: Node) -> str:
+        """The fingerprint of what a node computes, members that are missing left out."""
+        whole = self.whole(node)
+        return self._reduced.get(whole, whole)
+
+    def reduce(self, node: Node, arguments: Mapping[str, Any]) -> None:
+        """From now on the node computes the call with these arguments, whose nodes were reduced before."""
+        above = children(list(arguments.values()))
+        if arguments is not node.arguments or any(self.of(child) != self.whole(child) for child in above):
+            present = self._present.arguments(node.fn, arguments)
+            self._reduced[self.whole(node)] = digest([node.function, revision_of(node.fn), present])
+
     def arguments(self, node: Node) -> dict[str, Json]:
         return self.canon.arguments(node.fn, node.arguments)
+
+    def name(self, node: Node) -> str:
+        return f"{node.function}-{self.whole(node)}"
 
     def key(self, node: Node) -> str:
         """The node's folder in a store: `{function}-{fingerprint}`."""

@@ -9,6 +9,7 @@ class StoreError(Exception):
     """The store cannot be read or written; nothing finished is lost, and the same command continues."""
 
     exit_code = INFRASTRUCTURE
+    retry = True
 
 
 class IntegrityError(Exception):

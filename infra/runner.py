@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from infra.dag import Fingerprints, Plan
-from infra.errors import INTEGRITY, BackendLost
+from infra.errors import BAD_INPUT, INTEGRITY, BackendLost
 from infra.hygiene import check
 from infra.job import Job, Outcome, Ref, Site
 from infra.node import Node
@@ -23,6 +23,7 @@ from infra.store.pins import pinned
 from infra.tracking.journal import Journal
 from infra.worker import STOP
 
+FINAL = "Diverged"  # a failure that another try would repeat
 RETRIES = 2  # of a component's input and output errors
 LOSSES = 5  # of a task's process; pre-emption and node loss are not its failure
 GRACE = 20.0  # seconds that workers get to save their state when the run is stopped
@@ -64,7 +65,7 @@ class Finished:
 
     @property
     def complete(self) -> bool:
-        return all(self.state[self.fingerprints.key(node)] in ENDED_WELL for node in self.plan.targets.values())
+        return all(self.state[self.fingerprints.name(node)] in ENDED_WELL for node in self.plan.targets.values())
 
     @property
     def exit_code(self) -> int:
@@ -80,16 +81,17 @@ class Runner:
     def __init__(self, store: Store, backend: Backend, place: Site, pins: dict[str, str], watch: Watch) -> None:
         self.store, self.backend, self.place, self.pins, self.watch = store, backend, place, pins, watch
         self.fingerprints = Fingerprints(pins)
-        self.flying: set[str] = set()  # keys handed to the backend
+        self.flying: dict[str, str] = {}  # key handed to the backend -> name in the schedule
         self.tries: Counter[str] = Counter()
         self.losses: Counter[str] = Counter()
         self.failures: dict[str, Outcome] = {}
         self.later: list[tuple[float, str]] = []  # retries that wait for their back-off
+        self.started = False
 
     def run(self, plan: Plan) -> Finished:
         """Compute what is missing. Raises BackendLost (exit 4) or KeyboardInterrupt; what finished by then is recorded."""
         started = time.monotonic()
-        self.schedule = Schedule(plan, self.fingerprints.key, self.store.has)
+        self.schedule = Schedule(plan, self.fingerprints.name, self.store.has)
         if self.schedule.unfinished():
             self.uses = check(plan.nodes(), self.fingerprints.canon)  # again, now that the same bytes at two addresses are known to be one
         self.watch("plan", None, schedule=self.schedule, plan=plan)
@@ -103,28 +105,28 @@ class Runner:
         self.driver, self.journal = driver, journal
         driver.start()
         try:
-            self.backend.start()
             self._loop()
         except KeyboardInterrupt:
             self._interrupt()
             raise
         finally:
-            self.backend.stop()
+            if self.started:
+                self.backend.stop()
             driver.stop()
             journal.close()
 
     def _loop(self) -> None:
         while self.schedule.unfinished():
             waiting = self._launch()
-            event = self.backend.next(0.5 if waiting else 0.2)
+            event = self.backend.next(0.5 if waiting else 0.2) if self.flying or self.later or waiting else None
             while event is not None:
                 self._handle(*event)
                 event = self.backend.next(0)
             self.watch("tick", None)
             now = time.monotonic()
-            for when, key in [entry for entry in self.later if entry[0] <= now]:
-                self.later.remove((when, key))
-                self.schedule.again(key)
+            for when, name in [entry for entry in self.later if entry[0] <= now]:
+                self.later.remove((when, name))
+                self.schedule.again(name)
 
     def _launch(self) -> bool:
         """Submit what is ready and whose lease is ours; True where something waits for another driver."""
@@ -133,24 +135,29 @@ class Runner:
         for node in self.schedule.ready():
             if len(self.flying) >= IN_FLIGHT and not node.sweep:
                 break
-            key = self.fingerprints.key(node)
-            if self.store.has(key):  # another driver, or a worker that outlived its own
-                self._finish(key, "done")
-            elif holder := self.driver.acquire(key):
+            job = self._job(node)
+            name = self.fingerprints.name(node)
+            if self.store.has(job.key):  # another driver, or a worker that outlived its own
+                self._finish(name, "done")
+            elif (failure := self.store.failure(job.key)) and failure.get("kind") == FINAL:
+                self._fail(name, Outcome(job.key, "failed", str(failure["error"]), FINAL, BAD_INPUT))
+            elif holder := self.driver.acquire(job.key):
                 waiting = True
                 self.watch("waiting", node, holder=holder)
             elif reason := self._unlike(node):
-                self._fail(Outcome(key, "failed", reason, "members", INTEGRITY))
+                self._fail(name, Outcome(job.key, "failed", reason, "members", INTEGRITY))
             else:
-                self._start(node, key, sweeps)
+                self._start(node, name, job, sweeps)
         for sweep, jobs in sweeps.items():
             self.backend.submit_sweep(jobs, sweep.pack)
         return waiting
 
-    def _start(self, node: Node, key: str, sweeps: dict[Any, list[Job]]) -> None:
-        job = self._job(node, key)
-        self.schedule.start(key)
-        self.flying.add(key)
+    def _start(self, node: Node, name: str, job: Job, sweeps: dict[Any, list[Job]]) -> None:
+        if not self.started:
+            self.started = True
+            self.backend.start()
+        self.schedule.start(name)
+        self.flying[job.key] = name
         self.watch("queued", node)
         self._note(node, "running")
         if node.sweep and job.attempt == 1:
@@ -158,14 +165,18 @@ class Runner:
         else:
             self.backend.submit(job)
 
-    def _job(self, node: Node, key: str) -> Job:
+    def _job(self, node: Node) -> Job:
+        """What is to run: the call over the members that are there, whose identity it takes."""
         found = survivors(node, self.schedule.missing)
-        assert found is not None, f"{key} was ready although it is blocked"
+        name = self.fingerprints.name(node)
+        assert found is not None, f"{name} was ready although it is blocked"
         arguments, members = found
-        ready = {name: self._refer(pinned(value, self.pins)) for name, value in arguments.items()}
+        self.fingerprints.reduce(node, arguments)
+        ready = {field: self._refer(pinned(value, self.pins)) for field, value in arguments.items()}
         data = tuple(sorted([mark, *part] for mark, part in self.uses.marked[node]))
-        canonical, attempt = self.fingerprints.arguments(node), 1 + self.tries[key] + self.losses[key]
-        return Job(key, self.fingerprints.of(node), node.fn, ready, canonical, node.on, self.place, node.title, node.point, data, members, attempt)
+        canonical, attempt = self.fingerprints.arguments(node), 1 + self.tries[name] + self.losses[name]
+        key, fingerprint = self.fingerprints.key(node), self.fingerprints.of(node)
+        return Job(key, fingerprint, node.fn, ready, canonical, node.on, self.place, node.title, node.point, data, members, attempt)
 
     def _unlike(self, node: Node) -> str:
         """Why a call over a list may not use what another call chose from it: that one chose from other members, and its indices mean others."""
@@ -193,43 +204,41 @@ class Runner:
             raise self.backend.lost(str(value))
         if kind != "outcome":
             self.watch(kind, None, value=value)
-        elif value.key in self.flying:
-            self.flying.discard(value.key)
+        elif name := self.flying.pop(value.key, ""):
             if value.state == "done":
-                self._finish(value.key, "done")
-            elif not self._retry(value):
-                self._fail(value)
+                self._finish(name, "done")
+            elif not self._retry(name, value):
+                self._fail(name, value)
 
-    def _retry(self, outcome: Outcome) -> bool:
-        key, node = outcome.key, self.schedule.nodes[outcome.key]
-        lost = outcome.state == "lost"
+    def _retry(self, name: str, outcome: Outcome) -> bool:
+        node, lost = self.schedule.nodes[name], outcome.state == "lost"
         limit = (0 if node.sweep and self.backend.retries_sweeps else LOSSES) if lost else RETRIES * outcome.retry
         counts = self.losses if lost else self.tries
-        counts[key] += 1
-        if counts[key] > limit:
+        counts[name] += 1
+        if counts[name] > limit:
             return False
         self.watch("retry", node, reason=outcome.error)
-        delay = 0.0 if lost else random.uniform(0.5, 1.0) * 2 ** counts[key]
-        self.later.append((time.monotonic() + delay, key))
+        delay = 0.0 if lost else random.uniform(0.5, 1.0) * 2 ** counts[name]
+        self.later.append((time.monotonic() + delay, name))
         return True
 
-    def _fail(self, outcome: Outcome) -> None:
+    def _fail(self, name: str, outcome: Outcome) -> None:
         self.failures[outcome.key] = outcome
         if outcome.state != "stopped":
             facts = {"error": outcome.error, "kind": outcome.kind or outcome.state, "traceback": outcome.traceback, "time": time.time()}
             with contextlib.suppress(Exception):  # a store that is full must not hide why
                 self.store.fail(outcome.key, facts)
-        self._finish(outcome.key, outcome.state if outcome.state == "stopped" else "failed", error=outcome.error, cause=outcome.kind or outcome.state)
+        self._finish(name, outcome.state if outcome.state == "stopped" else "failed", error=outcome.error, cause=outcome.kind or outcome.state)
 
-    def _finish(self, key: str, state: str, **facts: Any) -> None:
-        blocked = self.schedule.finish(key, state)
-        self._tell(key, state, **facts)
+    def _finish(self, name: str, state: str, **facts: Any) -> None:
+        blocked = self.schedule.finish(name, state)
+        self._tell(name, state, **facts)
         for below in blocked:
             self._tell(below, "blocked")
 
-    def _tell(self, key: str, state: str, **facts: Any) -> None:
-        node = self.schedule.nodes[key]
-        record = self.store.record(key) if state == "done" else None
+    def _tell(self, name: str, state: str, **facts: Any) -> None:
+        node = self.schedule.nodes[name]
+        record = self.store.record(self.fingerprints.key(node)) if state == "done" else None
         self.watch(state, node, **{**facts, "seconds": record.seconds if record else 0.0})
         if record and "attempt" in record.result:
             self._note(node, state, uri=self.store.payload(record), digest=record.digest, duration=record.seconds)
@@ -252,4 +261,4 @@ class Runner:
             if event and event[0] == "lost":
                 return
             if event and event[0] == "outcome":
-                self.flying.discard(event[1].key)
+                self.flying.pop(event[1].key, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -64,7 +65,8 @@ class Session:
     def __post_init__(self) -> None:
         self.view = View(self.options.quiet)
         self.name = time.strftime("%Y%m%d-%H%M%S-") + uuid.uuid4().hex[:6]
-        self.folder = self.store.place.at(f"runs/{self.name}")
+        # journals are appended to, which an object store cannot do: a remote store's runs keep theirs on this disk
+        self.folder = self.store.place.at(f"runs/{self.name}") if self.store.place.local else tempfile.mkdtemp(prefix="stockpot-run-")
         self.mirror: Any = None
         self.began = False  # whether anything had to be computed
 

@@ -11,6 +11,7 @@ from components.evaluate import predict
 from components.merge.ensemble import ensemble
 from components.types import Dataset
 from infra.dag import GPU, Node, Plan, call
+from infra.identity import cached
 from pipelines.report.story_types import Kind
 from pipelines.tasks import Task
 
@@ -44,19 +45,25 @@ class Comparison:
         return next(candidate.node for candidate in self.candidates if candidate.name == name)
 
 
+@cached
+def answers(node: Node, data: Dataset) -> Node:
+    """The predictions of a checkpoint on some data: one node, however many candidates ask."""
+    return call(predict, on=GPU, checkpoint=node, data=data, label=f"{node.title} predicts")
+
+
 def model(name: str, kind: Kind, node: Node, *, alpha: float | None = None, main: bool = True) -> Candidate:
     """A candidate that is one checkpoint."""
-    return Candidate(name, kind, lambda data: call(predict, on=GPU, checkpoint=node, data=data, label=f"{name} predicts"), node, alpha, main)
+    return Candidate(name, kind, lambda data: answers(node, data), node, alpha, main)
 
 
 def ensembled(name: str, kind: Kind, members: Sequence[Node], chosen: Node | None = None) -> Candidate:
     """A candidate that averages the logits of several checkpoints, of those that the node `chosen` lists where it is given."""
 
-    def answers(data: Dataset) -> Node:
-        each = [call(predict, on=GPU, checkpoint=member, data=data) for member in members]
+    def voted(data: Dataset) -> Node:
+        each = [answers(member, data) for member in members]
         return call(ensemble, predictions=each, members=chosen, at_least=2, label=f"{name} predicts")
 
-    return Candidate(name, kind, answers)
+    return Candidate(name, kind, voted)
 
 
 def compare(
@@ -77,9 +84,9 @@ def compare(
     singles = [model(trial.title, "single", trial, main=False) for trial in trials]
     everyone = [*candidates, *singles]
     splits = {task.name: task.test, **task.shifts}
-    answers = {candidate.name: [candidate.answers(data) for data in splits.values()] for candidate in everyone}
-    table = call(tabulate, predictions=answers, splits=list(splits), baseline=baseline, at_least=2, label="table")
+    asked = {candidate.name: [candidate.answers(data) for data in splits.values()] for candidate in everyone}
+    table = call(tabulate, predictions=asked, splits=list(splits), baseline=baseline, at_least=2, label="table")
     targets = {"table": table}
     if len(trials) > 1:
         targets["cosines"] = call(cosines, models=list(trials), base=base, at_least=2)
-    return Plan(targets, Comparison(task, everyone, splits, answers, trials, held_out, winner, baseline))
+    return Plan(targets, Comparison(task, everyone, splits, asked, trials, held_out, winner, baseline))

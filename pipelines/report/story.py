@@ -99,7 +99,7 @@ class Teller:
         return tuple(map(tuple, self.finished.value(node))) if node and self.record(node) else ()
 
     def stages(self) -> tuple[Stage, ...]:
-        key, told = self.finished.fingerprints.key, {"done": "ran", "hit": "hit", "failed": "failed", "blocked": "blocked"}
+        key, told = self.finished.fingerprints.name, {"done": "ran", "hit": "hit", "failed": "failed", "blocked": "blocked"}
         nodes = {key(node): node for node in self.finished.plan.nodes()}
         ran = [name for name in nodes if self.finished.state.get(name) == "done"]
         zero = min((record.started for name in ran if (record := self.record(nodes[name]))), default=0.0)

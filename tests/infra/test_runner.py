@@ -254,3 +254,27 @@ def test_a_backend_that_cannot_start_says_why_and_where_its_log_is(world: World)
 
 def broken(pipe: Any, options: dict[str, Any]) -> None:
     raise OSError("the port is taken")
+
+
+def test_a_result_without_a_member_is_another_result_and_what_failed_in_passing_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.random, "uniform", lambda low, high: 0.0)
+
+    def plan() -> Node:
+        members = [call(number, value=1), call(flaky, marker=str(world.folder / "a"), failures=module.RETRIES + 1), call(number, value=2)]
+        return call(add, terms=[call(add, terms=members, at_least=2), call(number, value=10)], label="above")
+
+    first, second = plan(), plan()
+    finished = world.run(x=first)
+    assert finished.exit_code == 3 and finished.value(first) == 13
+    finished = world.run(x=second)
+    assert finished.exit_code == 0 and finished.value(second) == 13 + module.RETRIES + 2  # the whole call, and what is downstream of it
+
+
+def test_a_member_that_diverged_stays_out_and_nothing_is_computed_again(world: World) -> None:
+    def plan() -> Node:
+        return call(add, terms=[call(add, terms=[call(unlucky, index=i, bad=1) for i in range(3)], at_least=2)])
+
+    first, second = plan(), plan()
+    assert world.run(x=first).exit_code == 3
+    again = world.run(Refuses(), x=second)  # no backend is started
+    assert again.exit_code == 3 and again.value(second) == 2 and again.complete

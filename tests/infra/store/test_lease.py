@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,7 +99,9 @@ def test_drivers_beat(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "BEAT", 0.01)
     driver = Driver(place)
     driver.start()
-    while json.loads(place.read(f"drivers/{driver.name}.json") or b"")["beat"] < 3:
-        pass
+    deadline = time.monotonic() + 30
+    while json.loads(place.read(f"drivers/{driver.name}.json") or b"")["beat"] < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert json.loads(place.read(f"drivers/{driver.name}.json") or b"")["beat"] >= 3
     driver.stop()
     assert json.loads(place.read(f"drivers/{driver.name}.json") or b"")["ended"]
