@@ -18,13 +18,16 @@ else
 python = python="$$($(PYTHON3) infra/deploy/environment.py $(foreach r,$(TORCH),'$(r)'))"
 endif
 
-.PHONY: help demo test test-slow lint check environment lock clean
+.PHONY: help demo stockpot bless test test-slow lint check environment lock clean
 
 help:  ## list what there is to make
 	@sed -n 's/^\([a-z-]*\):.*##/\1:/p' Makefile
 
 demo:  ## sweep, soup and report on the embedded digits: some minutes on two cores
-	@$(python) && exec "$$python" -m pipelines run soup tiny
+	@$(python) && "$$python" -m pipelines run soup tiny && echo 'more    make stockpot ARGS="predict soup ./photos", or ARGS="--help"'
+
+stockpot:  ## any command: make stockpot ARGS="predict soup ./photos"
+	@$(python) && exec "$$python" -m pipelines $(ARGS)
 
 test:  ## the default suite: offline, on two cores, in minutes
 	@$(python) && exec "$$python" -m pytest $(PYTEST)
@@ -36,6 +39,9 @@ lint:  ## ruff and mypy --strict
 	@$(python) && "$$python" -m ruff check . && "$$python" -m mypy
 
 check: lint test  ## what to run before a commit
+
+bless:  ## accept a changed component that gives the same results: make bless NAME=train (or all)
+	@$(python) && exec "$$python" -m tests.plans.bless $(NAME)
 
 environment:  ## make the virtual environment and print its Python
 	@$(python) && echo "$$python"

@@ -16,6 +16,7 @@ from infra.space import Point, Space, draw, grid, place
 __all__ = ["CPU", "GPU", "Fingerprints", "Node", "Plan", "Resources", "Space", "call", "children", "draw", "grid", "sweep"]
 
 _groups = itertools.count()
+_checked = Canon(node=lambda value: "" if isinstance(value, Node) else None)  # refuses, early, what has no identity
 
 
 def call(fn: Callable[..., Any], *, on: Resources = CPU, at_least: int | None = None, label: str = "", **arguments: Any) -> Node:
@@ -35,7 +36,7 @@ def call(fn: Callable[..., Any], *, on: Resources = CPU, at_least: int | None = 
     missing = [name for name, p in known.items() if p.default is p.empty and name not in arguments]
     if missing:
         raise ValueError(f"{fn.__name__}() needs {', '.join(missing)}")
-    Canon(node=lambda value: "" if isinstance(value, Node) else None).arguments(fn, arguments)
+    _checked.arguments(fn, arguments)
     return Node(fn, arguments, on, at_least, label)
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 Json = Any
 F = typing.TypeVar("F", bound=Callable[..., Any])
+KNOWN = 4096  # dataclasses whose canonical form is remembered
 LENGTH = 20  # hex digits of a fingerprint: 80 bits
 
 
@@ -173,9 +174,13 @@ class Canon:
     def _knob(self, value: Any, where: str) -> Json:
         known = self._knobs.get(id(value))
         if known is None:
+            if len(self._knobs) > KNOWN:
+                self._knobs.clear()
             self._depth += 1
-            known = self._knobs[id(value)] = (value, self._fields(value, where))
-            self._depth -= 1
+            try:
+                known = self._knobs[id(value)] = (value, self._fields(value, where))
+            finally:
+                self._depth -= 1
         return known[1]
 
     def _fields(self, value: Any, where: str) -> Json:

@@ -1,4 +1,4 @@
-"""How long a run still takes: what like stages took in this run, else in earlier runs of the store, else by the share of what is done."""
+"""How long a run still takes: what like stages took in this run, else in earlier runs of the store, else a usual stage's time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 
 from infra.node import Node
 from infra.schedule import Schedule
+
+USUAL = 0.5  # seconds of a stage of a kind that has not run yet: most are predictions
 
 Expected = Callable[[Node], float | None]  # the seconds that a stage takes, from records of earlier runs
 
@@ -31,13 +33,11 @@ class Eta:
             self._recorded[key] = self.expected(node)
         return self._recorded[key]
 
-    def remaining(self, schedule: Schedule, shares: Mapping[str, float], elapsed: float) -> float | None:
-        """Seconds to go, never negative, None where nothing is known yet. shares: the part of a running stage that is done, by key."""
+    def remaining(self, schedule: Schedule, shares: Mapping[str, float]) -> float | None:
+        """Seconds to go, never negative; None while a stage runs of an unknown kind. shares: what is done of running stages, by key."""
         left = {key: schedule.nodes[key] for key, state in schedule.state.items() if state in ("pending", "running")}
-        work = {key: (seconds, 1 - min(1.0, shares.get(key, 0.0))) for key, node in left.items() if (seconds := self.seconds(key, node)) is not None}
-        if len(work) == len(left):
-            total = sum(seconds * rest for seconds, rest in work.values())
-            return max([total / max(1.0, min(self.workers, len(left))), *(seconds * rest for seconds, rest in work.values())], default=0.0)
-        done = len(schedule.state) - schedule.count("hit") - len(left) + sum(shares.get(key, 0.0) for key in left)
-        share = done / max(1, len(schedule.state) - schedule.count("hit"))
-        return max(0.0, elapsed * (1 - share) / share) if share > 0.02 else None
+        known = {key: self.seconds(key, node) for key, node in left.items()}
+        if any(seconds is None and schedule.state[key] == "running" for key, seconds in known.items()):
+            return None
+        work = [(USUAL if seconds is None else seconds) * (1 - min(1.0, shares.get(key, 0.0))) for key, seconds in known.items()]
+        return max([sum(work) / max(1.0, min(self.workers, len(left))), *work], default=0.0)

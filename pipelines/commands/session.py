@@ -23,6 +23,7 @@ from infra.store.pins import Pins
 from infra.store.place import is_local
 from infra.store.relatives import Ancestors, Relatives
 from infra.tracking.journal import Journal, redact
+from pipelines.commands.fields import near
 from pipelines.commands.studies import Options, Where
 from pipelines.commands.view import View
 
@@ -76,6 +77,8 @@ class Session:
             from infra.backends.local import Local
 
             return Local(log)
+        if self.options.ray not in ("local", "auto") and ":" not in self.options.ray:
+            raise ValueError(f"--ray {self.options.ray}: give local, none or the HOST:PORT of a cluster{near(self.options.ray, ['local', 'none'])}")
         from infra.backends.cluster import Cluster
 
         return Cluster(self.options.ray, self.options.cpus, log)

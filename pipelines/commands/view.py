@@ -139,7 +139,7 @@ class View:
         assert self.schedule is not None
         shares = {key: self.progress.get(key.rsplit("-", 1)[-1]) for key, state in self.schedule.state.items() if state == "running"}
         done = {key: share[0] / max(1, share[1]) for key, share in shares.items() if share}
-        left = self.eta.remaining(self.schedule, done, time.monotonic() - self.started)
+        left = self.eta.remaining(self.schedule, done)
         return "" if left is None else f", about {clock(left)} to go"
 
     def _table(self) -> Any:

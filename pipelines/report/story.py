@@ -125,7 +125,8 @@ class Teller:
         stored = sum(file["size"] for record in records for file in record.result.get("files", ()))
         hits = sum(state == "hit" for state in self.finished.state.values())
         spent = sum(record.seconds for record in records)
-        return Totals(len(self.comparison.trials), causes, self.finished.retries, hits, self.finished.seconds, spent, stored)
+        taken = self.finished.seconds if "done" in self.finished.state.values() else None
+        return Totals(len(self.comparison.trials), causes, self.finished.retries, hits, taken, spent, stored)
 
 
 def knobs(trial: Node) -> dict[str, Any]:

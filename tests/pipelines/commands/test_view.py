@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from components.types import revision
 from infra.dag import Fingerprints, Plan, call
 from infra.schedule import Schedule
-from pipelines.commands.eta import Eta
+from pipelines.commands.eta import USUAL, Eta
 from pipelines.commands.text import clock, columns, size
 
 Stockpot = Callable[..., subprocess.CompletedProcess[str]]
@@ -37,9 +37,9 @@ def schedule(n: int) -> tuple[Schedule, list[str]]:
 def test_records_of_earlier_runs_tell_before_anything_has_finished() -> None:
     eta = Eta(lambda node: 10.0 if node.function == "one" else 2.0)
     plan, _ = schedule(4)
-    assert eta.remaining(plan, {}, 0.0) == 42.0
+    assert eta.remaining(plan, {}) == 42.0
     eta.workers = 2
-    assert eta.remaining(plan, {}, 0.0) == 21.0
+    assert eta.remaining(plan, {}) == 21.0
 
 
 def test_what_finished_in_this_run_outweighs_records() -> None:
@@ -47,24 +47,26 @@ def test_what_finished_in_this_run_outweighs_records() -> None:
     plan, keys = schedule(4)
     eta.finished(plan.nodes[keys[0]], 1.0)
     plan.finish(keys[0], "done")
-    assert eta.remaining(plan, {}, 5.0) == 3 * 1.0 + 2.0
+    assert eta.remaining(plan, {}) == 3 * 1.0 + 2.0
 
 
-def test_without_any_knowledge_the_share_tells() -> None:
-    plan, keys = schedule(3)
-    assert Eta().remaining(plan, {}, 5.0) is None
+def test_a_first_run_says_nothing_until_a_stage_of_the_kind_that_runs_has_finished() -> None:
+    eta, (plan, keys) = Eta(), schedule(3)
+    plan.start(keys[0])
+    assert eta.remaining(plan, {}) is None
+    eta.finished(plan.nodes[keys[0]], 4.0)
     plan.finish(keys[0], "done")
-    assert Eta().remaining(plan, {}, 5.0) == 15.0
+    assert eta.remaining(plan, {}) == 2 * 4.0 + USUAL
 
 
-@given(st.lists(st.floats(0, 3), min_size=4, max_size=4), st.floats(0, 1e6), st.booleans(), st.floats(0, 64))
-def test_the_time_to_go_is_never_negative(shares: list[float], elapsed: float, known: bool, workers: float) -> None:
+@given(st.lists(st.floats(0, 3), min_size=4, max_size=4), st.booleans(), st.floats(0, 64))
+def test_the_time_to_go_is_never_negative(shares: list[float], known: bool, workers: float) -> None:
     plan, keys = schedule(4)
     for key in keys:
         plan.start(key)
     eta = Eta((lambda node: 3.0) if known else (lambda node: None))
     eta.workers = workers
-    left = eta.remaining(plan, dict(zip(keys, shares, strict=True)), elapsed)
+    left = eta.remaining(plan, dict(zip(keys, shares, strict=True)))
     assert left is None or left >= 0
 
 
