@@ -14,6 +14,10 @@ from infra.dag import Node, call
 from infra.space import Integers, LogUniform, Sometimes, Space
 
 PHOTO = ("a photo of a {}.",)
+RENDERED = (
+    "stockpot-tiny was pretrained on images with inversions, colours, textures, rotations and blur, so its robustness to those shifts is there by "
+    "construction; noise, low contrast and occlusion mostly follow accuracy."
+)
 
 
 class Task(ABC):
@@ -72,11 +76,7 @@ class Handwriting(Task):
 
     @property
     def caveat(self) -> str:
-        return (
-            "Its base model was pretrained on images with inversions, colours, textures, rotations and blur, so robustness to "
-            "those shifts is there by construction; noise, low contrast and occlusion mostly follow accuracy. Typefaces, another "
-            "source, is the honest shift."
-        )
+        return f"{RENDERED} Typefaces, another source, is the honest shift."
 
     @property
     def train(self) -> Dataset:
@@ -113,6 +113,10 @@ class Fashion(Task):
     @property
     def name(self) -> str:
         return "fashion"
+
+    @property
+    def caveat(self) -> str:
+        return RENDERED
 
     @property
     def train(self) -> Dataset:
@@ -154,6 +158,10 @@ class Own(Task):
     @property
     def name(self) -> str:
         return self.url.rstrip("/").rsplit("/", 1)[-1]
+
+    @property
+    def caveat(self) -> str:
+        return "" if self.shift_urls else RENDERED
 
     @property
     def train(self) -> Dataset:
