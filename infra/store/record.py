@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from infra.errors import IntegrityError
-from infra.identity import is_knob, name_of
+from infra.identity import digest, is_knob, name_of
 
 FORMAT = 1
 
@@ -38,8 +38,6 @@ class Record:
     @property
     def digest(self) -> str:
         """One digest of what the node gave: its files' digests, or its value."""
-        from infra.identity import digest
-
         if "value" in self.result:
             return digest(self.result["value"])
         return digest([[file["name"], file["digest"]] for file in self.result["files"]])

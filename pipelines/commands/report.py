@@ -23,12 +23,12 @@ def main(argv: Sequence[str]) -> int:
         listed = ", ".join(f"{name} ({key})" for name, key in missing.items())
         todo = counted(schedule.count("pending"), "stage")
         raise ValueError(f"{store.url} lacks {listed}, {todo} in all; compute them with: {command_line(['run', *argv])}")
-    from pipelines.report.leave import show, write_page
+    from pipelines.report.leave import folder_of, show, write_page
     from pipelines.report.story import story_of
 
     finished = Finished(plan, store, fingerprints, {**dict.fromkeys(map(fingerprints.key, plan.nodes()), "hit"), **schedule.state})
     story = story_of(finished, asked.name, asked.preset, command_line(["run", *argv]))
-    folder = f"reports/{asked.name}-{asked.preset}-{fingerprints.of(plan.targets['table'])}"
+    folder = folder_of(finished, asked.name, asked.preset)
     write_page(store.place.at(folder), story)
     show(story, store.place.at(f"{folder}/index.html"))
     return 0

@@ -22,13 +22,18 @@ def leave(finished: Finished, session: Session, name: str, preset: str) -> None:
     """Print the table; write the page where something ran or it is not there; tell the journal what MLflow should know."""
     story = story_of(finished, name, preset, session.command)
     ran = "done" in finished.state.values()
-    url = f"reports/{name}-{preset}-{finished.fingerprints.of(finished.plan.targets['table'])}"
+    url = folder_of(finished, name, preset)
     page = session.store.place.at(f"{url}/index.html")
     if ran or not session.store.place.exists(f"{url}/index.html"):
         write_page(session.store.place.at(url), story)
     if ran:
         report(finished, session, story, page)
     show(story, page)
+
+
+def folder_of(finished: Finished, name: str, preset: str) -> str:
+    """Where in its store the page of a study lies."""
+    return f"reports/{name}-{preset}-{finished.fingerprints.of(finished.plan.targets['table'])}"
 
 
 def show(story: Story, page: str) -> None:
