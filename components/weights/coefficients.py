@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from fractions import Fraction
+from functools import cached_property
 from numbers import Rational, Real
 from typing import Any
 
 Patterns = tuple[tuple[str, Fraction], ...]  # ordered; the first match wins, no match is 0
+ZERO = Fraction(0)
+WILD = frozenset("*?[")  # what makes a glob more than its own text
 
 
 def exact(number: Any) -> Fraction:
@@ -25,9 +28,28 @@ def exact(number: Any) -> Fraction:
     return Fraction(repr(value))
 
 
-def first(patterns: Patterns, key: str) -> Fraction:
-    """The coefficient of the first glob pattern that matches."""
-    return next((number for pattern, number in patterns if fnmatchcase(key, pattern)), Fraction(0))
+class Lookup:
+    """Patterns ready for many keys: those without a wildcard are looked up, the rest tried in their order, and the first that matches counts."""
+
+    def __init__(self, patterns: Patterns) -> None:
+        self.patterns = patterns
+        self._wild: list[int] = []
+        self._plain: dict[str, int] = {}
+        for i, (pattern, _) in enumerate(patterns):
+            if WILD.isdisjoint(pattern):
+                self._plain.setdefault(pattern, i)
+            else:
+                self._wild.append(i)
+
+    def at(self, key: str) -> Fraction:
+        """The coefficient of the first pattern that matches a key."""
+        found = self._plain.get(key, len(self.patterns))
+        for i in self._wild:
+            if i > found:
+                break
+            if fnmatchcase(key, self.patterns[i][0]):
+                return self.patterns[i][1]
+        return self.patterns[found][1] if found < len(self.patterns) else ZERO
 
 
 @dataclass(frozen=True)
@@ -51,7 +73,18 @@ class Rule:
 
     def at(self, key: str) -> Fraction:
         """The exact coefficient of a key."""
-        return sum((number * math.prod((first(p, key) for p in factors), start=Fraction(1)) for factors, number in self.terms), Fraction(0))
+        if key not in self._known:
+            products = [math.prod((lookup.at(key) for lookup in lookups), start=number) for lookups, number in self._products]
+            self._known[key] = sum(products[1:], products[0]) if products else ZERO
+        return self._known[key]
+
+    @cached_property
+    def _known(self) -> dict[str, Fraction]:
+        return {}
+
+    @cached_property
+    def _products(self) -> list[tuple[list[Lookup], Fraction]]:
+        return [([Lookup(patterns) for patterns in factors], number) for factors, number in self.terms]
 
     @property
     def plain(self) -> bool:
