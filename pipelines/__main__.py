@@ -25,6 +25,7 @@ COMMANDS = {
     "predict": "labels for images:      stockpot predict MODEL FOLDER > labels.csv",
     "eval": "score a model:          stockpot eval MODEL --data Folder --data.url ./photos",
     "merge": "combine checkpoints:    stockpot merge uniform A B C --out ./soup",
+    "diff": "compare two models:     stockpot diff A B [--base C]",
     "report": "the page of a study:    stockpot report soup tiny",
     "verify": "check a store's bytes:  stockpot verify --store ./store",
     "doctor": "check this machine:     stockpot doctor --store ./store",
