@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from components.predictions import Predictions
 from components.predictors.head import Head
-from components.types import Dataset, Diverged, Examples, Metric, Predictor, Run, Score, revision
+from components.types import DataError, Dataset, Diverged, Examples, Metric, Predictor, Run, Score, revision
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +21,32 @@ if TYPE_CHECKING:
 BATCH = 256
 _last: list[Classifier] = []  # the module of the previous call: the next checkpoint of a sweep or soup is streamed into it
 _open: dict[tuple[str, str], Examples] = {}  # what was opened last, see `opened`
+_turn = threading.Lock()  # of the threads of a `run.map` for these two
+
+
+@dataclass(frozen=True, eq=False)
+class Count:
+    """A model's correct answers, of all examples or as far as it was asked.
+
+    right: bool [N], False where it was not asked; shown: images that it was asked about; most: the correct answers if all that were not
+    asked were right; error: why there is no count.
+    """
+
+    right: np.ndarray
+    shown: int
+    most: int
+    error: str = ""
+
+    @classmethod
+    def of(cls, predictions: Predictions) -> Count:
+        """The count of recorded answers."""
+        right = predictions.correct
+        return cls(right, len(right), int(right.sum()))
+
+    @property
+    def complete(self) -> bool:
+        """Whether `most` is the count."""
+        return self.shown == len(self.right) and not self.error
 
 
 @revision(1)
@@ -34,50 +63,126 @@ def score(predictions: Predictions, metric: Metric, split: str = "") -> Score:
 
 def outputs(checkpoint: Checkpoint | Combination, data: Dataset, *, predictor: Predictor = Head(), run: Run) -> Predictions:  # noqa: B008
     """What `predict` returns, as a plain function. Diverged names a checkpoint whose answers are not finite."""
+    with _lent(checkpoint) as module:
+        return answers(module, predictor, opened(data, run), run, name=str(checkpoint))
+
+
+def counted(checkpoint: Checkpoint | Combination, data: Dataset, *, order: np.ndarray, needed: int, run: Run) -> Count:
+    """The correct answers of a classifier, asked about the examples in this order until fewer than `needed` are possible.
+
+    order: int [N], each index of `data` once. A model whose weights or answers are not finite has a count with an error, not an
+    exception: one such candidate does not end the others of a `run.map`. All batches have one shape, the last is filled up: where an
+    example stands in the order, and beside which others, does not change its logits (bit-equal on a CPU, as a test shows).
+    """
+    import numpy as np
+
+    from components.weights import NotFinite
+
+    try:
+        with _lent(checkpoint) as module:
+            examples, size = opened(data, run), stage(len(order))
+            if len(order) != len(examples):
+                raise DataError(f"an order of {len(order)} examples, the data has {len(examples)}: predict on the data that selects")
+            labels = aligned(examples, module.classes)
+            batches = [order[at : at + size] for at in range(0, len(order), size)]
+            rows = answered(module, Head(), examples, (np.resize(batch, size) for batch in batches), run)
+            logits = (found[: len(batch)] for batch, found in zip(batches, rows, strict=True))
+            right = (broken(each, str(checkpoint)) or each.argmax(axis=1) == labels[batch] for batch, each in zip(batches, logits, strict=True))
+            return tally(batches, right, labels >= 0, needed)
+    except NotFinite as error:
+        return Count(np.zeros(len(order), bool), 0, 0, str(error))
+
+
+def tally(batches: Sequence[np.ndarray], answers: Iterable[np.ndarray | str], known: np.ndarray, needed: int) -> Count:
+    """Count right answers, bool [B] for each batch of indices or why there is none, until fewer than `needed` are possible.
+
+    known: bool [N], which examples have a label; the others cannot be right.
+    """
+    import numpy as np
+
+    right, shown, most = np.zeros(len(known), bool), 0, int(known.sum())
+    for batch, found in zip(batches, answers, strict=False):
+        shown += len(batch)
+        if isinstance(found, str):
+            return Count(right, shown, 0, found)
+        right[batch] = found
+        most -= int((known[batch] & ~found).sum())
+        if most < needed:
+            break
+    return Count(right, shown, most)
+
+
+def stage(n: int) -> int:
+    """Examples that are asked about before the next look at the count: about n / 32, in multiples of 16, at most a full batch."""
+    return min(BATCH, 16 * -(-n // 512))
+
+
+@contextlib.contextmanager
+def _lent(checkpoint: Checkpoint | Combination) -> Iterator[Classifier]:
+    """The module of a checkpoint, streamed into one that an earlier call gave back."""
     from components.models.heads import accelerator
     from components.models.module import build
 
-    module = build(checkpoint, accelerator(), into=_last.pop() if _last else None)
-    found = answers(module, predictor, opened(data, run), run, name=str(checkpoint))
+    with _turn:
+        used = _last.pop() if _last else None
+    module = build(checkpoint, accelerator(), into=used)
+    yield module
     _last.append(module)
-    return found
 
 
 def opened(data: Dataset, run: Run) -> Examples:
     """`data.open(run)`; the last two are kept in this process, unless their source may change because nothing pins it."""
     key = (repr(data), run.cache)
-    found = _open.pop(key, None) or data.open(run)
-    if all(getattr(root, "pinned", "itself") for root, _, _ in data.parts()):
-        _open[key] = found
-        for old in list(_open)[:-2]:
-            del _open[old]
+    with _turn:
+        found = _open.pop(key, None) or data.open(run)
+        if all(getattr(root, "pinned", "itself") for root, _, _ in data.parts()):
+            _open[key] = found
+            for old in list(_open)[:-2]:
+                del _open[old]
     return found
 
 
 def answers(module: Classifier, predictor: Any, examples: Examples, run: Run, *, name: str = "the model") -> Predictions:
     """The predictions of a module in evaluation mode."""
     import numpy as np
+
+    if not len(examples):
+        raise ValueError("no example to predict: the dataset or split is empty")
+    labels, n = aligned(examples, module.classes), len(examples)
+    batches = [np.arange(at, min(at + BATCH, n)) for at in range(0, n, BATCH)]
+    rows: np.ndarray | None = None
+    for batch, logits in zip(batches, answered(module, predictor, examples, batches, run), strict=True):
+        if rows is None:
+            rows = np.empty((n, logits.shape[1]), np.float32)
+        rows[batch] = logits
+    assert rows is not None
+    if reason := broken(rows, name):
+        raise Diverged(reason)
+    return Predictions(np.asarray(examples.ids), labels, rows, examples.groups, module.classes or tuple(examples.classes), tuple(examples.skipped))
+
+
+def answered(module: Classifier, predictor: Any, examples: Examples, batches: Iterable[np.ndarray], run: Run) -> Iterator[np.ndarray]:
+    """The rows float32 [B, K] of each batch of indices, when it is asked for."""
+    import numpy as np
     import torch
 
     from components.data.views import evaluation
 
-    if not len(examples):
-        raise ValueError("no example to predict: the dataset or split is empty")
-    labels = aligned(examples, module.classes)
     pixels, bound, device = evaluation(examples, module.preprocess, run), predictor.bind(module), module.mean.device
-    rows: np.ndarray | None = None
-    with torch.inference_mode():
-        for at in range(0, len(pixels), BATCH):
-            images = torch.from_numpy(np.array(pixels[at : at + BATCH])).to(device, non_blocking=True).permute(0, 3, 1, 2)
-            logits = bound(images).float().cpu().numpy()
-            if rows is None:
-                rows = np.empty((len(pixels), logits.shape[1]), np.float32)
-            rows[at : at + len(logits)] = logits
-    assert rows is not None
-    if not np.isfinite(rows).all():
-        bad = int((~np.isfinite(rows)).any(axis=1).sum())
-        raise Diverged(f"{name} answers {bad} of {len(rows)} examples with non-finite logits: its weights diverged, leave it out")
-    return Predictions(np.asarray(examples.ids), labels, rows, examples.groups, module.classes or tuple(examples.classes), tuple(examples.skipped))
+    for batch in batches:
+        with torch.inference_mode():
+            images = torch.from_numpy(np.array(pixels[batch])).to(device, non_blocking=True).permute(0, 3, 1, 2)
+            rows: np.ndarray = bound(images).float().cpu().numpy()
+        yield rows
+
+
+def broken(rows: np.ndarray, name: str) -> str:
+    """Why these answers are none, "" where all are finite."""
+    import numpy as np
+
+    if bad := int((~np.isfinite(rows)).any(axis=1).sum()):
+        return f"{name} answers {bad} of {len(rows)} examples with non-finite logits: its weights diverged, leave it out"
+    return ""
 
 
 def aligned(examples: Examples, classes: Sequence[str]) -> np.ndarray:

@@ -102,6 +102,7 @@ class Run(Protocol):
     cache_limit: int  # bytes that the cache may hold
     rank: int
     world: int
+    parallel: int  # how many items `map` works on at once
 
     def log(self, step: int, **metrics: float) -> None:
         """Report finite numbers at a step."""
@@ -128,6 +129,7 @@ class Local:
     cache_limit: int = 1 << 34
     rank: int = 0
     world: int = 1
+    parallel: int = 1
     history: list[tuple[int, dict[str, float]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import inspect
 import os
 import platform
@@ -20,7 +22,7 @@ from typing import Any
 
 from infra.errors import Stopped, exit_code_of
 from infra.identity import name_of, revision_of
-from infra.job import Job, Outcome, Ref
+from infra.job import Job, Outcome, Ref, Site
 from infra.store import Record, Store
 from infra.store.pins import Pins
 from infra.store.record import encode
@@ -52,8 +54,8 @@ class WorkerRun:
 
     rank, world = 0, 1
 
-    def __init__(self, job: Job, store: Store, journal: Journal, scratch: str, map: Map) -> None:
-        self.dir, self.cache, self.cache_limit, self.map = scratch, job.place.cache, job.place.cache_limit, map
+    def __init__(self, job: Job, store: Store, journal: Journal, scratch: str, map: Map, parallel: int = 1) -> None:
+        self.dir, self.cache, self.cache_limit, self.map, self.parallel = scratch, job.place.cache, job.place.cache_limit, map, parallel
         self._job, self._store, self._journal = job, store, journal
         self._states = States(store.place, job.key, f"{socket.gethostname()}.{os.getpid()}.{int(time.time())}", scratch)
         self._saved = self._looked = time.monotonic()
@@ -62,7 +64,7 @@ class WorkerRun:
         self._journal.write("metric", fingerprint=self._job.fingerprint, step=step, values=metrics)
 
     def manifest(self, digest: str) -> list[ManifestFile]:
-        return [ManifestFile(*entry) for entry in Pins(self._store.place, str).manifest(digest)]
+        return manifest(self._store, digest)
 
     def restore(self) -> str | None:
         found = self._states.restore()
@@ -85,6 +87,38 @@ class WorkerRun:
 
     def done(self) -> None:
         self._states.clear()
+
+    def __reduce__(self) -> tuple[type[Guest], tuple[Site]]:
+        return Guest, (self._job.place,)
+
+
+class Guest:
+    """The `run` of an item of `run.map` in another process: that node's cache and the pinned manifests; nothing is logged, mapped or kept."""
+
+    rank, world, parallel = 0, 1, 1
+
+    def __init__(self, place: Site) -> None:
+        self.dir, self.cache, self.cache_limit, self._store = lasting(), place.cache, place.cache_limit, place.store
+
+    def log(self, step: int, **metrics: float) -> None:
+        pass
+
+    def map(self, fn: Callable[..., Any], items: Sequence[Mapping[str, Any]]) -> list[Any]:
+        raise AssertionError("maps do not nest")
+
+    def manifest(self, digest: str) -> list[ManifestFile]:
+        return manifest(Store(self._store), digest)
+
+    def restore(self) -> None:
+        return None
+
+    def checkpoint(self, step: int, write: Callable[[str], None], force: bool = False) -> None:
+        pass
+
+
+def manifest(store: Store, digest: str) -> list[ManifestFile]:
+    """The pinned files of a source."""
+    return [ManifestFile(*entry) for entry in Pins(store.place, str).manifest(digest)]
 
 
 def resolve(value: Any, store: Store, inputs: dict[str, str]) -> Any:
@@ -129,8 +163,11 @@ def compute(job: Job, store: Store, run: WorkerRun, map: Map, started: float) ->
     )  # fmt: skip
 
 
-def execute(job: Job, map: Map = in_order) -> Outcome:
-    """Run a job to its record. Every exception of the component becomes an outcome; only the death of the process does not."""
+def execute(job: Job, map: Map = in_order, parallel: int = 1) -> Outcome:
+    """Run a job to its record, its `run.map` on `parallel` items at once.
+
+    Every exception of the component becomes an outcome; only the death of the process does not.
+    """
     started = time.time()
     writer = f"{socket.gethostname()}.{os.getpid()}.{threading.get_ident()}"
     try:
@@ -141,7 +178,7 @@ def execute(job: Job, map: Map = in_order) -> Outcome:
             return Outcome(job.key, "stopped", "the run was stopped")
         with scratch() as folder, contextlib.closing(Journal(job.place.folder, writer)) as journal:
             journal.write("running", fingerprint=job.fingerprint, key=job.key, pid=os.getpid(), host=socket.gethostname(), attempt=job.attempt)
-            run = WorkerRun(job, store, journal, folder, map)
+            run = WorkerRun(job, store, journal, folder, map, parallel)
             store.publish(compute(job, store, run, map, started))
             run.done()
     except Stopped as stopped:
@@ -171,6 +208,14 @@ def scratch() -> Iterator[str]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@functools.cache
+def lasting() -> str:
+    """A folder on a local disk for as long as this process lives: its items share what they opened."""
+    folder = tempfile.mkdtemp(prefix="stockpot-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def takes_run(fn: Callable[..., Any]) -> bool:

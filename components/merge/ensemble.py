@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from components.evaluate import Count
 from components.merge.search import aligned, ranked, search
 from components.predictions import Predictions
 from components.types import revision
@@ -28,7 +29,7 @@ def ensemble(predictions: list[Predictions], members: list[int] | None = None) -
 def greedy_ensemble(predictions: Annotated[list[Predictions], "selects"], accept: Literal["gt", "ge"] = "gt") -> list[int]:
     """The members that a greedy search over mean logits keeps, in the order of acceptance."""
     order, _ = ranked(predictions, predictions)
-    return search(order, lambda members: ensemble(predictions, members).summary()["correct"], accept).members
+    return search(order, lambda sets, *_: [Count.of(ensemble(predictions, members)) for members in sets], accept).members
 
 
 def _mean(logits: Sequence[np.ndarray]) -> np.ndarray:

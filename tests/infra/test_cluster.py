@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from infra.backends.cluster import Cluster
+from infra.backends.cluster.head import at_once
 from infra.dag import GPU, Node, Plan, Resources, call, grid, sweep
 from infra.errors import BackendLost
 from infra.job import Site
@@ -21,7 +22,7 @@ from infra.runner import Finished, Runner
 from infra.store import Store
 from infra.tracking.journal import events
 from tests.infra.processes import await_end, descendants
-from tests.infra.toys import add, count, dies_at, dies_once, interval, number, spread, unlucky
+from tests.infra.toys import add, count, dies_at, dies_once, interval, number, spread, unlucky, visited
 
 pytestmark = pytest.mark.cluster
 
@@ -146,6 +147,18 @@ def test_an_exception_of_a_trial_is_an_outcome(kind: str, world: World) -> None:
 def test_a_component_that_maps_runs_its_items_as_tasks(world: World) -> None:
     node = call(spread, values=[1, 2, 3])
     assert world.run(x=node).value(node) == [2, 4, 6]
+
+
+def test_items_take_the_run_along_and_their_errors_come_back_as_they_are(world: World) -> None:
+    node = call(visited, on=GPU, visitors=3)
+    assert world.run(x=node).value(node) == [2, *[[True, True, None, 1]] * 3]
+    failure = next(iter(world.run(x=call(visited, on=GPU, visitors=8)).failures.values()))
+    assert (failure.error, failure.kind, failure.code) == ("the seventh is damaged", "DataError", 5)
+
+
+@pytest.mark.parametrize(("cpus", "gpus", "expected"), [(1, 1, 3), (1, 0, 8), (0, 4, 1), (0, 0, 8)])
+def test_as_much_is_tried_at_once_as_fits(cpus: float, gpus: float, expected: int) -> None:
+    assert at_once({"num_cpus": cpus, "num_gpus": gpus}, {"CPU": 64.0, "GPU": 3.0}) == expected
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from components.types import Diverged, File, maps, revision
+from components.types import DataError, Diverged, File, maps, revision
 from components.weights.files import write
 
 
@@ -132,3 +132,17 @@ def spread(values: list[float], *, run: Any) -> list[float]:
 
 def doubled(value: float) -> float:
     return 2 * value
+
+
+@revision(1)
+@maps
+def visited(visitors: int, *, run: Any) -> list[Any]:
+    """How many items are worked on at once, and what each finds of the `run` that it takes along."""
+    return [run.parallel, *run.map(visit, [{"number": number, "cache": run.cache, "run": run} for number in range(visitors)])]
+
+
+def visit(number: int, cache: str, run: Any) -> list[Any]:
+    run.log(number, value=1.0)
+    if number == 7:
+        raise DataError("the seventh is damaged")
+    return [run.cache == cache, os.path.isdir(run.dir), run.restore(), run.parallel]

@@ -24,6 +24,7 @@ QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
+MOST = 8  # items that a component should have under way: what it tries ahead may turn out to be in vain
 WAIT = 0.02  # seconds between two looks at the pipe and the tasks
 
 
@@ -32,6 +33,12 @@ def needs(on: Resources, have: Mapping[str, float]) -> dict[str, float]:
     if on.gpus and not have.get("GPU") and not on.exact:
         return {"num_cpus": on.cpus, "num_gpus": 0}
     return {"num_cpus": on.cpus, "num_gpus": on.gpus}
+
+
+def at_once(options: Mapping[str, float], have: Mapping[str, float]) -> int:
+    """How many tasks with these resources the cluster can run at the same time, from 1 to MOST."""
+    fit = [have.get(name, 0.0) / wanted for name, wanted in (("CPU", options["num_cpus"]), ("GPU", options["num_gpus"])) if wanted]
+    return int(max(1, min([MOST, *fit])))
 
 
 def reach(address: str) -> None:
@@ -45,20 +52,24 @@ def reach(address: str) -> None:
 
 
 def spread(options: Mapping[str, float]) -> Callable[[Callable[..., Any], Sequence[Mapping[str, Any]]], list[Any]]:
-    """`run.map` on Ray: one task an item, with the node's resources."""
+    """`run.map` on Ray: one task an item, with the node's resources. What an item raises is raised here."""
     import ray
+    from ray.exceptions import RayTaskError
 
     def map(fn: Callable[..., Any], items: Sequence[Mapping[str, Any]]) -> list[Any]:
         remote = ray.remote(fn).options(**options)
-        found: list[Any] = ray.get([remote.remote(**item) for item in items])
+        try:
+            found: list[Any] = ray.get([remote.remote(**item) for item in items])
+        except RayTaskError as error:
+            raise error.cause if isinstance(error.cause, Exception) else error from None
         return found
 
     return map
 
 
-def task(job: Job, options: Mapping[str, float]) -> Outcome:
+def task(job: Job, options: Mapping[str, float], parallel: int) -> Outcome:
     if getattr(job.fn, "__maps__", False):
-        return execute(job, spread(options))
+        return execute(job, spread(options), parallel)
     return execute(job)
 
 
@@ -120,7 +131,7 @@ class Head:
             return
         options = needs(job.on, self.have)
         own = {"num_cpus": 0, "num_gpus": 0} if getattr(job.fn, "__maps__", False) else options
-        self.running[self.remote.options(name=job.key, **own).remote(job, options)] = job
+        self.running[self.remote.options(name=job.key, **own).remote(job, options, at_once(options, self.have))] = job
 
     def _refuses(self, job: Job) -> Outcome | None:
         for name, wanted in (("CPU", job.on.cpus), ("GPU", job.on.gpus if job.on.exact else 0)):
