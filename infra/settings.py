@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TextIO
 
 
 def default_store() -> str:
@@ -35,6 +36,6 @@ def python_path() -> str:
     return os.environ.get("PYTHONPATH", "")
 
 
-def on_terminal() -> bool:
-    """Whether a person watches: a terminal that can redraw, outside CI."""
-    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not os.environ.get("CI")
+def on_terminal(stream: TextIO | None = None) -> bool:
+    """Whether a person watches a stream (None: standard output): a terminal that can redraw, outside CI."""
+    return (stream or sys.stdout).isatty() and os.environ.get("TERM", "dumb") != "dumb" and not os.environ.get("CI")

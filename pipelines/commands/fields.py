@@ -79,15 +79,15 @@ def class_of(tree: Tree) -> type:
     return cls
 
 
-def complete(tree: Tree, where: str = "") -> None:
-    """Refuse a tree in which a field that has no default was not given."""
+def complete(tree: Tree, where: str = "", cls: type | None = None) -> None:
+    """Refuse a tree, of a class that may be known already, in which a field that has no default was not given."""
     if isinstance(tree, list):
         for i, item in enumerate(tree):
             complete(item, f"{where}[{i}]")
     elif isinstance(tree, dict):
         inner = tree.get("init_args", tree)
         if "class_path" in tree:
-            cls = class_of(tree)
+            cls = cls or class_of(tree)
             if missing := [f.name for f in dataclasses.fields(cls) if f.name not in inner and f.name not in defaults(cls)]:
                 flag = f"{where}.{missing[0]}" if where else missing[0]
                 raise ValueError(f"{where or 'the study'}: {cls.__name__} needs {', '.join(missing)}; give --{flag}")
@@ -113,7 +113,7 @@ def family(base: type) -> dict[str, type]:
 
 def named(base: type, name: str, where: str) -> type:
     """The class that a name or a path means. ValueError where it is none that may stand here; nothing foreign is imported."""
-    known = family(base)
+    known = {**family(base), path_of(base): base}
     if name in known:
         return known[name]
     module, _, last = name.rpartition(".")
@@ -125,7 +125,7 @@ def named(base: type, name: str, where: str) -> type:
         found = None
     if isinstance(found, type) and base in found.__mro__ and dataclasses.is_dataclass(found):
         return found
-    raise ValueError(f"{where}: {name!r} is no {base.__name__}{near(last, known)}; there are {', '.join(sorted(known))}")
+    raise ValueError(f"{where}: {name!r} is no {base.__name__}{near(last, family(base))}; there are {', '.join(sorted(family(base)))}")
 
 
 def constant(name: str, where: str) -> Tree:
@@ -220,6 +220,8 @@ def _mapping(hint: Any, old: Tree, new: Any, where: str) -> Tree:
 def _scalar(hint: Any, text: Text, where: str) -> Any:
     if hint is str or (typing.get_origin(hint) is typing.Literal and str(text) in typing.get_args(hint)):
         return str(text)
+    if hint is bool and text in ("true", "false"):
+        return text == "true"
     if typing.get_origin(hint) in (tuple, list, Sequence) and not text.lstrip().startswith("["):
         return [Text(item.strip()) for item in text.split(",") if item.strip()]
     return loaded(text, where)
@@ -230,25 +232,36 @@ def made(cls: type, tree: Tree, where: str = "") -> Any:
 
     jsonargparse sees plain values only: to tell whether a class has a protocol it would import what their annotations name, torch too.
     """
-    from jsonargparse import ArgumentParser
-
     if not where:
-        complete(tree)
-    parser, hints, plainly, values = ArgumentParser(exit_on_error=False), hints_of(cls), {}, {}
+        complete(tree, cls=cls)
+    hints, plainly, values = hints_of(cls), {}, {}
     for name, item in tree["init_args"].items():
         hint, inner = hints[name], f"{where}.{name}" if where else name
         if is_class(bare(hint)) or is_class(inner_hint(hint)):
             if item is None and type(None) not in typing.get_args(hint):
                 raise ValueError(f"{inner}: expected one of {', '.join(sorted(family(bare(hint))))}, got nothing")
             values[name] = objects(item, inner)
+        elif hint in (str, bool) and type(item) is hint:
+            values[name] = item
         else:
-            parser.add_argument(f"--{name}", type=hint)
             plainly[name] = item
+    return cls(**values, **typed(plainly, hints, where))
+
+
+def typed(values: Mapping[str, Any], hints: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Plain values as their types want them. ValueError names the field."""
+    if not values:
+        return {}
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    for name in values:
+        parser.add_argument(f"--{name}", type=hints[name])
     try:
-        values |= parser.parse_object(plainly).as_dict()
+        found: dict[str, Any] = parser.parse_object(dict(values)).as_dict()
     except ArgumentError as error:
         raise ValueError(plain(str(error), where)) from None
-    return cls(**values)
+    return found
 
 
 def objects(tree: Tree, where: str) -> Any:

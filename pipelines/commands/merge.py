@@ -1,95 +1,113 @@
-"""`stockpot merge RULE A B C --out URL`: combine checkpoints; nothing but their bytes is read, and `--plan` reads their headers only."""
+"""`stockpot merge RULE A B C --out URL`: combine checkpoints. `--plan` reads their headers only, and writes nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from itertools import takewhile
+from typing import Any
 
-import components.data.microworld  # noqa: F401 (so that --data knows all that there is)
-from components.types import Dataset
-from components.weights import Checkpoint, Combination, Policy
-from components.weights.files import join, size
+from components.weights import Checkpoint, Combination, Vector, mean
+from components.weights.layout import AVERAGED
 from pipelines.commands import text
-from pipelines.commands.fields import near
-from pipelines.commands.models import answers, checkpoint, scratch
-from pipelines.commands.studies import Where, option, parse
-
-RULES = {"uniform": "the mean", "wise_ft": "the line from the first, a zero-shot model, to the second", "greedy": "what helps on --data"}
-USAGE = "usage: stockpot merge RULE A B C ... --out URL [--plan]\n\n" + (
-    "RULE: " + "; ".join(f"{name}: {told}" for name, told in RULES.items()) + "\nA B C: checkpoint folders or URLs, keys of the store, or studies"
-)
+from pipelines.commands.models import checkpoint, scratch
+from pipelines.commands.partial import refuse_taken, whole
+from pipelines.commands.rules import Rule, chosen
+from pipelines.commands.studies import Where, option
 
 
 @dataclass(frozen=True)
 class Options(Where):
-    """How they are combined."""
+    """What becomes of the result."""
 
     out: str = option("", "folder or URL for the result")
     plan: bool = option(False, "say what would be read, averaged and copied, and write nothing")
-    alpha: float | None = option(None, "wise_ft: 0 is the first model, 1 the second")
-    data: Dataset | None = option(None, "greedy: the labelled examples on which a candidate must help")
-    accept: Literal["gt", "ge"] = option("gt", "greedy: keep what is better (gt), or not worse (ge)")
-    unlike_ancestry: bool = option(False, "proceed where the models descend from different ones")
-    unlike_preprocess: bool = option(False, "proceed where their preprocessing differs")
-    bn: Literal["", "average", "from_base"] = option("", "BatchNorm statistics that differ: average, from_base")
-    dtype: Literal["", "float64", "float32", "float16", "bfloat16"] = option("", "of the averaged values (default: their own)")
 
 
 def main(argv: Sequence[str]) -> int:
-    words, options = parse(argv, Options, USAGE)
-    rule, names = (words[0] if words else ""), words[1:]
-    if rule not in RULES:
-        raise ValueError(f"{rule!r} is not a rule{near(rule, RULES)}; there are {', '.join(RULES)}")
-    if len(names) < 2:
-        raise ValueError(f"merge {rule} takes two models or more, got {len(names)}")
+    rule, names, options = chosen(argv, Options)
     if not options.out and not options.plan:
         raise ValueError("merge needs --out URL for the result, or --plan")
-    if options.out and any(size(join(options.out, name)) is not None for name in ("open_clip_config.json", "config.json")):
-        raise ValueError(f"{options.out} holds a model already; choose another --out")
+    if options.out:
+        refuse_taken(options.out)
     models = [checkpoint(name, options) for name in names]
-    merged = combined(rule, models, options)
-    print(told(merged, names, models))
     if options.plan:
+        print(*planned(rule, names, models, options), sep="\n")
         return 0
-    files = merged.save(options.out)
-    print(f"wrote {options.out}: {len(files)} files, {text.size(sum(file.size for file in files))}, weights {Checkpoint(options.out).digest[:20]}")
+    with scratch() as run:
+        merged = rule.call(models, options, run)
+        print(*told(rule, merged, names, models), sep="\n", flush=True)
+        started = time.monotonic()
+        with whole(options.out) as folder:
+            files = merged.save(folder)
+        seconds = time.monotonic() - started
+    written = sum(file.size for file in files)
+    print(f"wrote {options.out}: {len(files)} files, {text.size(written)}, weights {Checkpoint(options.out).digest[:20]}")
+    read = sum(entry.stop - entry.start for plan in merged.assembly.plans.values() for slot in plan.slots for _, _, entry in slot.sources)
+    print(f"in {seconds:.1f} s: {text.size(read)} read, {(read + written) / 1e6 / max(seconds, 1e-9):.0f} MB/s")
     return 0
 
 
-def combined(rule: str, models: list[Checkpoint], options: Options) -> Combination:
-    """The combination that a rule makes of the models, unevaluated; greedy evaluates its candidates."""
-    policy = Policy(options.dtype, options.bn, options.unlike_ancestry, options.unlike_preprocess)
-    if rule == "uniform":
-        from components.merge.uniform import uniform
-
-        return uniform(models, policy)
-    if rule == "wise_ft":
-        from components.merge.wise_ft import wise_ft
-
-        if len(models) != 2 or options.alpha is None:
-            raise ValueError(f"wise_ft takes the zero-shot model, the tuned one and --alpha, got {len(models)} models, alpha {options.alpha}")
-        return wise_ft(models[0], models[1], options.alpha, policy)
-    from components.merge.greedy import greedy
-
-    if options.data is None:
-        raise ValueError("greedy needs --data: the held-out examples on which a candidate must help")
-    with scratch() as run:
-        return greedy(models, [answers(model, options.data)[0] for model in models], options.data, options.accept, policy, run=run)
+def planned(rule: Rule, names: Sequence[str], models: Sequence[Checkpoint], options: Any) -> list[str]:
+    """What a merge would do. A rule that looks at data or tensors first is told as the mean of its models."""
+    if rule.computes:
+        return [*told(rule, mean(models, rule.policy(options)), names, models), f"{rule.name} finds the weights when it runs"]
+    return told(rule, rule.call(models, options, None), names, models)
 
 
-def told(merged: Combination, names: Sequence[str], models: Sequence[Checkpoint]) -> str:
-    """Ingredients with their keys, bytes, weights and ancestors, and what becomes of the keys. ValueError where they cannot be combined."""
-    weights = {one.key: str(rule.to_json()) if rule.plain else "by key" for one, rule in merged.terms}
-    plans = merged.assembly.plans
-    rows = [["ingredient", "weight", "keys", "bytes", "ancestor"]]
-    for name, model in zip(names, models, strict=True):
+def told(rule: Rule, merged: Vector, names: Sequence[str], models: Sequence[Checkpoint]) -> list[str]:
+    """Ingredients with their keys, bytes, types, weights and ancestors; then what becomes of the keys. ValueError where they cannot be combined."""
+    layouts = [entry for plan in merged.assembly.plans.values() for entry in plan.layout.values()]
+    from components.weights.layout import AVERAGED
+
+    where, short = shortened(names)
+    rows = [["ingredient", "weight", "keys", "bytes", "types", "ancestor"]]
+    for name, weight, model in zip(short, weights(rule, merged, models), models, strict=True):
         entries = [entry for part in model.parts.values() for entry in part.layout.values()]
         kept = sum(entry.stop - entry.start for entry in entries)
-        rows.append([name, weights.get(model.key, "0"), str(len(entries)), text.size(kept), str(model.spec.get("ancestry"))[:20]])
-    keys = {what: count for what, count in merged.spec["lineage"]["keys"].items() if count}
-    fate = ", ".join(f"{count if isinstance(count, int) else len(count)} {what}" for what, count in keys.items())
-    layouts = [entry for each in plans.values() for entry in each.layout.values()]
+        types = ",".join(dict.fromkeys(AVERAGED[entry.dtype] for entry in entries if entry.dtype in AVERAGED))
+        rows.append([name, weight, str(len(entries)), text.size(kept), types, str(model.spec.get("ancestry"))[:12]])
+    lines = [f"in {where}"] if where else []
+    lines += text.columns(rows, right=(1, 2, 3))
+    search = merged.spec["facts"].get("search", ())
+    lines += [f"{short[entry['index']]}: {'kept' if entry['accepted'] else 'left out'}, {entry['reason']}" for entry in search]
     to_write = text.size(sum(entry.stop - entry.start for entry in layouts))
-    search = [f"{names[e['index']]}: {'kept' if e['accepted'] else 'left out'}, {e['reason']}" for e in merged.facts.get("search", ())]
-    return "\n".join([*text.columns(rows, right=(2, 3)), *search, f"result: {len(layouts)} keys ({fate}), {to_write} of tensors"])
+    return [*lines, f"result: {len(layouts)} keys ({fate(merged.spec['lineage']['keys'])}), {to_write} of tensors"]
+
+
+def weights(rule: Rule, merged: Vector, models: Sequence[Checkpoint]) -> list[str]:
+    """The weight of each model: a number, `by key`, or, where it depends on the values, the part that the model plays."""
+    if isinstance(merged, Combination) and not rule.computes:
+        found = {one.key: number(weight) for one, weight in merged.terms}
+        return [found.get(model.key, "0") for model in models]
+    return [*rule.first, *(["?" if rule.computes else "model"] * (len(models) - len(rule.first)))]
+
+
+def number(weight: Any) -> str:
+    """A coefficient: its fraction, or five digits of one that is long."""
+    if not weight.plain:
+        return "by key"
+    exact = str(weight.to_json())
+    return exact if len(exact) < 10 else f"{float(weight.at('')):.5g}"
+
+
+def shortened(names: Sequence[str], most: int = 40) -> tuple[str, list[str]]:
+    """(the folder that all lie in, or "", the names within it), of each its last `most` letters."""
+    folders = [name.split("/")[:-1] for name in names]
+    common = [parts[0] for parts in takewhile(lambda parts: len(set(parts)) == 1, zip(*folders, strict=False))]
+    where = "/".join([*common, ""]) if any(common) and common[-1] else ""  # not a scheme alone
+    rest = [name.removeprefix(where) for name in names]
+    return where, [name if len(name) <= most else f"...{name[3 - most :]}" for name in rest]
+
+
+FATES = {
+    "averaged": "averaged", "copied": "copied", "counters": "counters, from one of them", "from_base": "from the base",
+    "mixed": "of mixed types, float32 in the result",
+}  # fmt: skip
+
+
+def fate(keys: Mapping[str, Any]) -> str:
+    """What becomes of the keys, by number."""
+    counts = {what: found if isinstance(found, int) else len(found) for what, found in keys.items()}
+    return ", ".join(f"{count} {FATES.get(what, what)}" for what, count in counts.items() if count)

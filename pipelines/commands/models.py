@@ -5,19 +5,17 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.types import Local
 from components.weights import Checkpoint
 from components.weights.files import join, size
 from infra import settings
-from infra.dag import Fingerprints
-from infra.store import Store
-from infra.store.pins import Pins
 from pipelines.commands.fields import near
-from pipelines.commands.session import content_digest, open_store
-from pipelines.commands.show import found
 from pipelines.commands.studies import Where, presets, studies
+
+if TYPE_CHECKING:
+    from infra.store import Store
 
 CONFIGS = ("open_clip_config.json", "config.json")
 
@@ -31,23 +29,40 @@ def located(word: str, where: Where) -> str:
         raise ValueError(f"no model at {word}: it has neither {' nor '.join(CONFIGS)}; give a folder that open_clip or stockpot saved")
     study, _, preset = word.partition(":")
     if study in studies():
+        from pipelines.commands.session import open_store
+
         return winner(study, preset or "tiny", open_store(where, create=False))
     if word == "stockpot-tiny":
         from components.models.folder import address
 
         return address(word)
+    try:
+        return payload(word, where, "model", "components.weights")
+    except LookupError as error:
+        raise ValueError(f"{word!r} is no model: no folder, no study{near(word, list(studies()))}, and {error.args[0]}") from None
+
+
+def payload(word: str, where: Where, what: str, kind: str) -> str:
+    """The folder that a key of the store keeps. LookupError: no such key; ValueError: its type is not of `kind`, so that it is no `what`."""
+    from pipelines.commands.session import open_store
+    from pipelines.commands.show import found
+
     store = open_store(where, create=False)
     try:
         record = store.finished(found(store, word))
     except ValueError as error:
-        raise ValueError(f"{word!r} is no model: no folder, no study{near(word, list(studies()))}, and {error}") from None
-    if not str(record.result.get("type", "")).startswith("components.weights"):
-        raise ValueError(f"{record.key} is no model but what {record.function.partition(':')[2]} gave; stockpot show lists the others")
+        raise LookupError(str(error)) from None
+    if not str(record.result.get("type", "")).startswith(kind):
+        raise ValueError(f"{record.key} is no {what} but what {record.function.partition(':')[2]} gave; stockpot show lists the others")
     return store.payload(record)
 
 
 def winner(name: str, preset: str, store: Store) -> str:
     """The folder of the model that a study handed over. ValueError where it has not been run in this store."""
+    from infra.dag import Fingerprints
+    from infra.store.pins import Pins
+    from pipelines.commands.session import content_digest
+
     known = presets(name)
     if preset not in known:
         raise ValueError(f"{preset!r} is not a preset of {name}; there are {', '.join(known)}")
@@ -75,7 +90,7 @@ def scratch() -> Iterator[Local]:
 def answers(model: Checkpoint, data: Any) -> tuple[Any, Any]:
     """(predictions, opened examples) of a model on a dataset, computed here and now. ValueError for a model without a head."""
     if "head" not in model.parts:
-        raise ValueError(f"{model.url} has no classifier; give --classes a,b,c and --prompts 'a photo of a {{}}.' to make one from its text tower")
+        raise ValueError(f"{model.url} has no classifier; predict and eval make one from its text tower with --classes a,b,c --prompts 'a photo of a {{}}.'")
     from components.evaluate import opened, outputs
 
     with scratch() as run:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ast
 import dataclasses
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from infra.identity import hints_of
+from infra.identity import hints_of, is_knob
 from pipelines.commands.fields import Part, Text, Tree, class_of, lay, loaded, made, near, path_of, written
 from pipelines.commands.help import about, section, study_usage
 
@@ -80,7 +80,7 @@ def chosen(argv: Sequence[str], command: str, options: type = Options) -> Chosen
     preset = rest.pop(0) if rest and not rest[0].startswith("-") else "tiny"
     if preset not in known:
         raise ValueError(f"{preset!r} is not a preset of {name}{near(preset, list(known))}; there are {', '.join(known)}")
-    words, flags = divided(rest, options)
+    words, flags = divided(rest, hints_of(options))
     if words:
         raise ValueError(f"{words[0]!r} is one word too many; a study has one preset, and its fields are flags like --trials 4")
     tree, own = laid(written(known[preset]), flags, options)
@@ -98,18 +98,18 @@ def chosen(argv: Sequence[str], command: str, options: type = Options) -> Chosen
 
 def parse(argv: Sequence[str], options: type[T], usage: str) -> tuple[list[str], T]:
     """(words, options) of a command that runs no study; prints the help where it is asked for."""
-    words, flags = divided(argv, options)
+    words, flags = divided(argv, hints_of(options))
     if "help" in flags:
         print(usage, "", *section("options", options, {}), sep="\n")
         raise SystemExit(0)
-    tree = {"class_path": path_of(options), "init_args": {}}
+    objects = {field.name: written(field.default) for field in dataclasses.fields(options) if is_knob(field.default)}  # type: ignore[arg-type]
+    tree = {"class_path": path_of(options), "init_args": objects}
     unknown(flags, [field.name for field in dataclasses.fields(options)])  # type: ignore[arg-type]
     return words, made(options, lay(options, tree, Part(flags), ""))
 
 
-def divided(argv: Sequence[str], options: type) -> tuple[list[str], dict[str, Any]]:
-    """(words, {flag: text}) of a command line: `--flag value`, `--flag=value`, and flags of booleans alone."""
-    hints = hints_of(options)
+def divided(argv: Sequence[str], hints: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """(words, {flag: text}) of a command line: `--flag value`, `--flag=value`, and flags alone whose hint says that they are boolean."""
     words: list[str] = []
     flags: dict[str, Any] = {}
     rest = list(argv)

@@ -1,0 +1,245 @@
+"""Merge rules as a command sees them: the models that a rule takes and the options that it has are what its signature says.
+
+A rule is a component that `components.merge` exports and that gives a combination. Its parameters, by type:
+
+    Checkpoint                 a model, in the order of the words
+    list[Checkpoint]           the models that remain
+    list[a payload]            one for each of these models: read from where --NAME says, or made on --data by the component that gives that type
+    Policy, run                the common options; scratch
+    anything else              an option of the rule
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import os
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import components.merge
+from components.predictions import Predictions
+from components.types import Dataset
+from components.weights import Checkpoint, Policy, Vector
+from infra.identity import hints_of
+from pipelines.commands.fields import bare, near
+from pipelines.commands.models import answers, payload
+from pipelines.commands.studies import Where, divided, parse
+
+PICKS = ("best",)  # chooses a model and merges none
+NEEDED = inspect.Parameter.empty  # the default of what has none
+
+
+def is_model(hint: Any) -> bool:
+    """Whether a parameter of this hint takes one model."""
+    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    return all(isinstance(option, type) and issubclass(option, Vector) for option in options)
+
+
+def item(hint: Any) -> Any:
+    """The type of the elements of a list, or None."""
+    return typing.get_args(hint)[0] if typing.get_origin(hint) in (list, Sequence) else None
+
+
+def told(thing: Any, names: Iterable[str]) -> tuple[str, dict[str, str]]:
+    """(what a docstring says as a whole, {name: what it says of that name}): `name, name: text` opens a paragraph about names."""
+    whole: list[str] = []
+    found: dict[str, str] = {}
+    about: list[str] = []
+    for line in inspect.cleandoc(thing.__doc__ or "").splitlines():
+        heads, colon, rest = line.partition(": ")
+        if colon and set(heads.split(", ")) <= set(names):
+            about, line = heads.split(", "), rest
+        elif not line:
+            about = []
+        for name in about:
+            found[name] = f"{found.get(name, '')} {line}".strip()
+        whole += [] if about else [line]
+    return "\n".join(whole).strip(), found
+
+
+def options_of(thing: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
+    """{parameter: (type, default)} of a function or a dataclass."""
+    hints = hints_of(thing)
+    return {name: (bare(hints[name]), parameter.default) for name, parameter in inspect.signature(thing).parameters.items()}
+
+
+class Rule:
+    """One rule. first, rest: the parameters that take models; kept: its payloads, {name: type}; own: its options; other: what else it takes."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function, self.name = function, function.__name__
+        self.first: list[str] = []
+        self.rest = ""
+        self.kept: dict[str, Any] = {}
+        self.own: dict[str, tuple[Any, Any]] = {}
+        self.other: set[str] = set()
+        for name, (hint, default) in options_of(function).items():
+            if hint is Policy or name == "run":
+                self.other.add(name)
+            elif is_model(hint):
+                self.first.append(name)
+            elif is_model(item(hint)) and not self.rest:
+                self.rest = name
+            elif callable(getattr(item(hint), "load", None)):
+                self.kept[name] = item(hint)
+            else:
+                self.own[name] = (hint, default)
+
+    @property
+    def computes(self) -> bool:
+        """Whether it looks at data or tensors before it knows the weights."""
+        return "run" in self.other or bool(self.kept)
+
+    @property
+    def usage(self) -> str:
+        words = [*map(str.upper, self.first), *(["A B C ..."] if self.rest else [])]
+        return f"usage: stockpot merge {self.name} {' '.join(words)} --out URL [--plan]"
+
+    @cached_property
+    def options(self) -> dict[str, tuple[Any, Any]]:
+        """Its own options, and those by which its payloads are read or made."""
+        found = dict(self.own)
+        for name, kind in self.kept.items():
+            found[name] = (tuple[str, ...], None)
+            found.setdefault("data", (Dataset, None))
+            found = {**settings_of(maker(kind)), **found}
+        return found
+
+    def form(self, common: type) -> type:
+        """The dataclass of its options and the common ones."""
+        if any(hint is Dataset for hint, _ in self.options.values()):
+            import components.data.microworld  # noqa: F401 (so that --data knows all that there is)
+
+        _, texts = told(self.function, self.options)
+        fields = [field(name, *self.options[name], "; ".join([SAVED] * (name in self.kept) + [texts.get(name, "")])) for name in self.options]
+        fields += [(f.name, hints_of(common)[f.name], dataclasses.field(default=f.default, metadata=f.metadata)) for f in dataclasses.fields(common)]
+        if "policy" in self.other:
+            _, texts = told(Policy, options_of(Policy))
+            fields += [field(name, *option, texts.get(name, "")) for name, option in options_of(Policy).items()]
+        return dataclasses.make_dataclass(self.name, fields, frozen=True, namespace={"__module__": __name__})
+
+    def check(self, count: int, options: Any) -> None:
+        """ValueError where the models are too few or too many, or an option is missing."""
+        least = max(2, len(self.first) + 1) if self.rest else len(self.first)
+        if count < least or (count > least and not self.rest):
+            wanted = f"{NUMBERS.get(least, least)} model{'s' * (least > 1)}{' or more' * bool(self.rest)}"
+            raise ValueError(f"merge {self.name} takes {wanted}, got {count}; {self.usage}")
+        for name, (_, default) in self.own.items():
+            if default is NEEDED and getattr(options, name) is None:
+                raise ValueError(f"{self.name} needs --{name.replace('_', '-')}; stockpot merge {self.name} --help says what it is")
+
+    def policy(self, options: Any) -> Policy:
+        """What the options say of ingredients that do not simply agree."""
+        return Policy(**{name: getattr(options, name) for name in options_of(Policy)}) if "policy" in self.other else Policy()
+
+    def call(self, models: Sequence[Checkpoint], options: Any, run: Any) -> Vector:
+        """What the rule makes of the models; it may be unevaluated."""
+        rest = list(models[len(self.first) :])
+        given: dict[str, Any] = {**dict(zip(self.first, models, strict=False)), **{name: getattr(options, name) for name in self.own}}
+        if self.rest:
+            given[self.rest] = rest
+        if "policy" in self.other:
+            given["policy"] = self.policy(options)
+        if "run" in self.other:
+            given["run"] = run
+        for name, kind in self.kept.items():
+            given[name] = self._payloads(name, kind, rest or models, options, run)
+        found: Vector = self.function(**given)
+        return found
+
+    def _payloads(self, name: str, kind: Any, models: Sequence[Checkpoint], options: Any, run: Any) -> list[Any]:
+        """One for each model, read or made."""
+        words = getattr(options, name)
+        if words and len(words) != len(models):
+            raise ValueError(f"--{name}: {len(words)} for {len(models)} models; give one for each, in their order")
+        if words:
+            return [kind.load(folder(word, kind, options)) for word in words]
+        if options.data is None:
+            raise ValueError(f"{self.name} needs --{name} A,B,C, one for each model, or --data on which to compute them")
+        make = maker(kind)
+        if make is None:
+            return [answers(model, options.data)[0] for model in models]
+        more = {key: getattr(options, key) for key in settings_of(make)}
+        return [make(model, data=options.data, run=run, **more) for model in models]
+
+
+NUMBERS = {1: "one", 2: "two", 3: "three"}
+SAVED = "saved ones: URLs or keys, one for each model in their order (default: made on --data)"
+
+
+def field(name: str, hint: Any, default: Any, text: str) -> tuple[str, Any, Any]:
+    """A field for an option; one without a default is None until it is given."""
+    text = text.strip("; ") or "needed" * (default is NEEDED)
+    if default is NEEDED or default is None:
+        hint, default = typing.Optional[hint], None  # noqa: UP045 (of a value)
+    return name, hint, dataclasses.field(default=default, metadata={"help": text})
+
+
+def maker(kind: type) -> Callable[..., Any] | None:
+    """The component that makes such a payload of a model on data; None for predictions, which every model makes."""
+    made = [fn for fn in exported() if hints_of(fn).get("return") is kind and "data" in options_of(fn)]
+    assert made or kind is Predictions, f"components.merge exports nothing that gives {kind.__name__}"
+    return made[0] if made else None
+
+
+def settings_of(make: Callable[..., Any] | None) -> dict[str, tuple[Any, Any]]:
+    """The options of what makes a payload."""
+    return {name: (hint, default) for name, (hint, default) in options_of(make).items() if default is not NEEDED} if make else {}
+
+
+def folder(word: str, kind: type, where: Where) -> str:
+    """The folder of a saved payload: a path, a URL or a key of the store."""
+    if "/" in word or os.path.isdir(word):
+        return word
+    try:
+        return payload(word, where, kind.__name__, kind.__module__)
+    except LookupError as error:
+        raise ValueError(f"{word!r} is no folder, and {error.args[0]}") from None
+
+
+def exported() -> list[Callable[..., Any]]:
+    """The components of `components.merge`."""
+    found = [getattr(components.merge, name) for name in components.merge.__all__]
+    return [fn for fn in found if inspect.isfunction(fn)]
+
+
+def rules() -> dict[str, Rule]:
+    """The rules by name."""
+    return {fn.__name__: Rule(fn) for fn in exported() if fn.__name__ not in PICKS and is_model(hints_of(fn).get("return"))}
+
+
+def chosen(argv: Sequence[str], common: type) -> tuple[Rule, list[str], Any]:
+    """(rule, names of the models, options) of the words after `stockpot merge`; prints the help where it is asked for."""
+    known = rules()
+    hints = {name: hint for rule in known.values() for name, (hint, _) in rule.options.items()}
+    words, flags = divided(argv, {**hints, **{name: hint for name, (hint, _) in options_of(Policy).items()}, **hints_of(common)})
+    if "help" in flags and not words:
+        parse(argv, common, usage(known))
+    name = words[0] if words else ""
+    if name not in known:
+        raise ValueError(f"{name!r} is not a rule{near(name, known)}; there are {', '.join(known)}")
+    rule = known[name]
+    form = rule.form(common)
+    mine = {each.name for each in dataclasses.fields(form)}
+    for flag in sorted({flag.split(".")[0] for flag in flags} - mine - {"help"}):
+        if having := [other.name for other in known.values() if flag in other.options]:
+            raise ValueError(f"--{flag} is no option of {name}, but of {', '.join(having)}")
+    options: Any
+    words, options = parse(argv, form, f"{rule.usage}\n\n{told(rule.function, rule.options)[0]}\n\n{MODELS}")
+    rule.check(len(words) - 1, options)
+    return rule, words[1:], options
+
+
+MODELS = "A model is a checkpoint folder or URL, a key of the store, or a study (its winner)."
+
+
+def usage(known: Mapping[str, Rule]) -> str:
+    """The help of the command: the rules by the first lines of their docstrings."""
+    lines = ["usage: stockpot merge RULE A B C ... --out URL [--plan]", "", "rules:"]
+    width = max(map(len, known))
+    lines += [f"  {name:<{width}}  {told(rule.function, ())[0].splitlines()[0]}" for name, rule in known.items()]
+    return "\n".join([*lines, "", MODELS, "stockpot merge RULE --help tells more, and lists the options of a rule."])
