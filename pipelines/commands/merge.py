@@ -9,7 +9,6 @@ from itertools import takewhile
 from typing import Any
 
 from components.weights import Checkpoint, Combination, Vector, mean
-from components.weights.layout import AVERAGED
 from pipelines.commands import text
 from pipelines.commands.models import checkpoint, scratch
 from pipelines.commands.partial import refuse_taken, whole
@@ -58,9 +57,9 @@ def planned(rule: Rule, names: Sequence[str], models: Sequence[Checkpoint], opti
 
 def told(rule: Rule, merged: Vector, names: Sequence[str], models: Sequence[Checkpoint]) -> list[str]:
     """Ingredients with their keys, bytes, types, weights and ancestors; then what becomes of the keys. ValueError where they cannot be combined."""
-    layouts = [entry for plan in merged.assembly.plans.values() for entry in plan.layout.values()]
     from components.weights.layout import AVERAGED
 
+    layouts = [entry for plan in merged.assembly.plans.values() for entry in plan.layout.values()]
     where, short = shortened(names)
     rows = [["ingredient", "weight", "keys", "bytes", "types", "ancestor"]]
     for name, weight, model in zip(short, weights(rule, merged, models), models, strict=True):

@@ -90,7 +90,7 @@ def scratch() -> Iterator[Local]:
 def answers(model: Checkpoint, data: Any) -> tuple[Any, Any]:
     """(predictions, opened examples) of a model on a dataset, computed here and now. ValueError for a model without a head."""
     if "head" not in model.parts:
-        raise ValueError(f"{model.url} has no classifier; predict and eval make one from its text tower with --classes a,b,c --prompts 'a photo of a {{}}.'")
+        raise ValueError(f"{model.url} has no classifier; predict and eval make one with --classes a,b,c --prompts 'a photo of a {{}}.'")
     from components.evaluate import opened, outputs
 
     with scratch() as run:
