@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import keyword
 import os
 import signal
 import sys
@@ -26,6 +27,8 @@ COMMANDS = {
     "eval": "score a model:          stockpot eval MODEL --data Folder --data.url ./photos",
     "merge": "combine checkpoints:    stockpot merge uniform A B C --out ./soup",
     "diff": "compare two models:     stockpot diff A B [--base C]",
+    "import": "take in weights:        stockpot import weights.pt --model ViT-B-32 --out ./model",
+    "export": "hand weights out:       stockpot export MODEL --out ./model.pt --format pt",
     "report": "the page of a study:    stockpot report soup tiny",
     "verify": "check a store's bytes:  stockpot verify --store ./store",
     "doctor": "check this machine:     stockpot doctor --store ./store",
@@ -69,7 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a log in ASCII gets a ? for what it cannot hold
     try:
-        code = int(importlib.import_module(f"pipelines.commands.{name}").main(arguments[1:]))
+        module = f"{name}_" if keyword.iskeyword(name) else name
+        code = int(importlib.import_module(f"pipelines.commands.{module}").main(arguments[1:]))
         sys.stdout.flush()
         return code
     except KeyboardInterrupt as stop:

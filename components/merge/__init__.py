@@ -3,8 +3,7 @@
 from components.merge.best import best
 from components.merge.ensemble import ensemble, greedy_ensemble
 from components.merge.greedy import greedy
-from components.merge.lines import lines
 from components.merge.uniform import uniform
 from components.merge.wise_ft import wise_ft
 
-__all__ = ["best", "ensemble", "greedy", "greedy_ensemble", "lines", "uniform", "wise_ft"]
+__all__ = ["best", "ensemble", "greedy", "greedy_ensemble", "uniform", "wise_ft"]

@@ -219,3 +219,16 @@ def tokeniser(config: Mapping[str, Any], extras: Mapping[str, bytes]) -> Callabl
     if name := text.get("hf_tokenizer_name"):
         return HFTokenizer(name, context_length=context, tokenizer_mode=text.get("tokenizer_mode"), **options)  # type: ignore[no-any-return]
     return SimpleTokenizer(context_length=context, **options)  # type: ignore[no-any-return]
+
+
+def outline(config: Mapping[str, Any], preprocess: Mapping[str, Any]) -> tuple[dict[str, tuple[int, ...]], dict[str, Any]]:
+    """({key: shape} of the tensors, specification) of a configuration; no weight is allocated. ValueError for one that builds nothing."""
+    import torch
+
+    try:
+        with torch.device("meta"):
+            module = instantiate(config, preprocess)
+    except (TypeError, KeyError, ValueError, RuntimeError, AssertionError) as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(f"open_clip builds no model of this configuration ({first}): give one with embed_dim, vision_cfg and text_cfg") from error
+    return {key: tuple(value.shape) for key, value in module.state_dict().items()}, specification(module, config)

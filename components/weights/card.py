@@ -11,8 +11,7 @@ def card(spec: Mapping[str, Any], kind: str, names: Sequence[str]) -> str:
     """Markdown with YAML front matter. It depends on the specification only, never on where the folder lies."""
     leaves = (spec.get("lineage") or {}).get("leaves", [])
     bases = [spec["base_model"]] if spec.get("base_model") else [f"sha256:{spec['ancestry']}"] if spec.get("ancestry") else []
-    library = "open_clip" if kind == "open_clip" else "timm"
-    lines = ["---", f"library_name: {library}", "tags:", "- stockpot", *(["- merge"] if len(leaves) > 1 else [])]
+    lines = ["---", f"library_name: {kind}", "tags:", "- stockpot", *(["- merge"] if len(leaves) > 1 else [])]
     if bases:
         lines += ["base_model:", *(f"- {json.dumps(base)}" for base in bases)]
     lines += ["---", "", f"# {spec.get('name') or 'A checkpoint'}", ""]
@@ -48,4 +47,6 @@ def _weight(weight: Any) -> str:
 def _loading(kind: str) -> list[str]:
     if kind == "open_clip":
         return ["import open_clip", 'model, _, preprocess = open_clip.create_model_and_transforms("local-dir:FOLDER")']
+    if kind == "transformers":
+        return ["import transformers", 'model = transformers.AutoModel.from_pretrained("FOLDER")']
     return ["import timm", 'model = timm.create_model("local-dir:FOLDER", pretrained=True)']

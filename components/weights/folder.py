@@ -1,11 +1,13 @@
 """A checkpoint on disk: a folder that `open_clip.create_model("local-dir:...")` opens as it is.
 
     open_clip_config.json         model_cfg, preprocess_cfg, and our facts under the top-level key `stockpot`, which open_clip ignores
-    open_clip_model.safetensors   the model (kind timm: config.json and model.safetensors)
+    open_clip_model.safetensors   the model (kinds timm and transformers: config.json and model.safetensors)
     head.safetensors              head.weight [K, D] and head.bias [K], where there is a classifier
     objective.safetensors         objective.*, what an objective keeps
     bpe.txt.gz ...                side files that travel
     card.md                       where it comes from and how to load it
+
+Folders of the Hugging Face hub are read as well, also where the model is in shards (`open_clip_model.safetensors.index.json`).
 """
 
 from __future__ import annotations
@@ -24,12 +26,16 @@ from components.weights.card import card
 from components.weights.engine import Plan, stream
 from components.weights.layout import render
 from components.weights.parts import Part, Stored
+from components.weights.sharded import INDEX, sharded
 
 FORMAT = 1
-CONFIGS = {"open_clip": "open_clip_config.json", "timm": "config.json"}
-MODELS = {"open_clip": "open_clip_model.safetensors", "timm": "model.safetensors"}
+CONFIGS = {"open_clip": "open_clip_config.json", "timm": "config.json", "transformers": "config.json"}
+MODELS = {"open_clip": "open_clip_model.safetensors", "timm": "model.safetensors", "transformers": "model.safetensors"}
 SIDE = {HEAD: "head.safetensors", OBJECTIVE: "objective.safetensors"}
-EXTRAS = ("bpe.txt.gz", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "vocab.txt", "merges.txt")
+EXTRAS = (
+    "bpe.txt.gz", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "vocab.txt", "merges.txt",
+    "preprocessor_config.json", "generation_config.json",
+)  # fmt: skip
 PICKLES = ("open_clip_pytorch_model.bin", "pytorch_model.bin", "open_clip_model.pt", "model.pt")
 
 
@@ -52,31 +58,35 @@ def read(url: str) -> Folder:
     if version != FORMAT:
         raise ValueError(f"{url} has checkpoint format {version}, this stockpot reads {FORMAT}: use the stockpot that wrote it")
     records = _records(url, ours.pop("files", []))
-    if kind == "timm":
-        spec = {**ours, "kind": kind, "model_cfg": config, "preprocess_cfg": ours.get("preprocess_cfg") or {}}
-    else:
+    if kind == "open_clip":
         spec = {**ours, "kind": kind, "model_cfg": config.get("model_cfg") or {}, "preprocess_cfg": config.get("preprocess_cfg") or {}}
+    else:
+        spec = {**ours, "kind": kind, "model_cfg": config, "preprocess_cfg": ours.get("preprocess_cfg") or {}}
     names = {MODEL: MODELS[kind], **SIDE}
-    usual = [*names.values(), *EXTRAS]
+    usual = [*names.values(), names[MODEL] + INDEX, *EXTRAS]
     exists = list(records) or [name for name in usual if files.size(files.join(url, name)) is not None]
     present = {role: name for role, name in names.items() if name in exists}
-    if MODEL not in present:
-        found = [name for name in PICKLES if files.size(files.join(url, name)) is not None]
-        remedy = f"{found[0]} is a pickle, which is never read: convert it to safetensors" if found else "fetch or save it again"
-        raise ValueError(f"no weights at {url}: {names[MODEL]} is missing; {remedy}")
     parts: dict[str, Part] = {}
+    if MODEL not in present and names[MODEL] + INDEX in exists:
+        parts[MODEL] = sharded(files.join(url, names[MODEL] + INDEX))
+    elif MODEL not in present:
+        found = [name for name in PICKLES if files.size(files.join(url, name)) is not None]
+        remedy = f"{found[0]} is a pickle, which is never read here: use stockpot import {url}" if found else "fetch or save it again"
+        raise ValueError(f"no weights at {url}: {names[MODEL]} is missing; {remedy}")
     for role, name in present.items():
         address = files.join(url, name)
         parts[role] = Stored(address, address, records.get(name))
-    return Folder(spec, parts, {name: records.get(name) for name in exists if name not in names.values()})
+    return Folder(spec, parts, {name: records.get(name) for name in exists if name not in [*names.values(), names[MODEL] + INDEX]})
 
 
 def _config(url: str) -> tuple[str, dict[str, Any]]:
-    for kind, name in CONFIGS.items():
+    names = tuple(dict.fromkeys(CONFIGS.values()))
+    for name in names:
         config = files.document(files.join(url, name))
         if config is not None:
-            return kind, config
-    told = " nor ".join(CONFIGS.values())
+            other = "transformers" if "model_type" in config or "architectures" in config else "timm"
+            return ("open_clip" if name == CONFIGS["open_clip"] else other), config
+    told = " nor ".join(names)
     raise ValueError(f"no checkpoint at {url}: it has neither {told}; give a folder that open_clip or stockpot saved")
 
 

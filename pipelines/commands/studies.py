@@ -128,7 +128,7 @@ def divided(argv: Sequence[str], hints: Mapping[str, Any]) -> tuple[list[str], d
             flags[name] = Text("true")
         elif equals or (rest and not rest[0].startswith("--")):
             given = value if equals else rest.pop(0)
-            flags[name] = [*flags.get(name, ()), given] if name == "config" else Text(given)
+            flags[name] = [*flags.get(name, ()), given] if name == "config" and name not in hints else Text(given)
         else:
             raise ValueError(f"--{word[2:]}: a value is missing")
     return words, flags

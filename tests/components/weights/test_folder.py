@@ -304,7 +304,7 @@ def test_folders_without_weights_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"open_clip_model\.safetensors is missing; fetch or save it again"):
         Checkpoint(str(tmp_path)).spec  # noqa: B018
     (tmp_path / "open_clip_pytorch_model.bin").write_bytes(b"\x80\x04cos\nsystem\n")
-    with pytest.raises(ValueError, match=r"open_clip_pytorch_model\.bin is a pickle, which is never read"):
+    with pytest.raises(ValueError, match=r"open_clip_pytorch_model\.bin is a pickle, which is never read here: use stockpot import"):
         Checkpoint(str(tmp_path)).spec  # noqa: B018
     (tmp_path / "open_clip_config.json").write_text("{")
     with pytest.raises(DataError, match="is not JSON"):

@@ -1,0 +1,207 @@
+"""`stockpot import SOURCE --out URL`: weights that other programs wrote become a checkpoint folder; no code in them is ever run."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from components.types import DataError, Local
+from components.weights import Checkpoint, Policy
+from components.weights.agreement import MODEL, Ingredient
+from components.weights.assembly import Assembly, assemble
+from components.weights.coefficients import ONE
+from components.weights.files import document, join, pieces, size
+from components.weights.folder import CONFIGS, PICKLES, read, side_files, write
+from components.weights.foreign import Names, adopted, format_of, named
+from components.weights.parts import Part, Stored
+from components.weights.sharded import INDEX, Joined, sharded
+from infra.tracking.journal import redact
+from pipelines.commands import text
+from pipelines.commands.models import checkpoint, scratch
+from pipelines.commands.partial import refuse_taken, whole
+from pipelines.commands.studies import Where, option, parse
+
+CONFIG = CONFIGS["open_clip"]
+USAGE = "usage: stockpot import SOURCE --out URL [--model NAME | --config FILE] [--ancestor CHECKPOINT]\n\n" + (
+    "SOURCE: a state dict (.pt, .pth, .bin, .ckpt), a safetensors file or its index, or a folder of open_clip's or of the Hugging Face hub;\n"
+    "        by path or URL. The architecture is that of --model or --config, else of a configuration beside the weights, else the ancestor's."
+)
+
+
+@dataclass(frozen=True)
+class Options(Where):
+    """What the weights do not say of themselves."""
+
+    out: str = option("", "folder or URL for the checkpoint")
+    model: str = option("", "architecture of open_clip (ViT-B-32-quickgelu for what was tuned from OpenAI's), or a folder with its configuration")
+    config: str = option("", "file with open_clip's configuration: model_cfg and preprocess_cfg, or model_cfg alone")
+    ancestor: str = option("", "from which it was tuned: models of one ancestor can be averaged; its text tower completes an image tower")
+    classes: tuple[str, ...] = option((), "names of the rows of its classification head")
+
+
+Architecture = tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, bytes]]  # model_cfg, preprocess_cfg, files that travel
+
+
+@dataclass
+class Source:
+    """Weights as they lie somewhere."""
+
+    url: str  # of the weights
+    files: list[str]
+    part: Part
+    kind: str = "open_clip"
+    config: dict[str, Any] | None = None  # what lies beside them
+    extras: dict[str, bytes] = field(default_factory=dict)
+    opened: dict[str, Any] = field(default_factory=dict)  # what a state dict was wrapped in
+
+
+def main(argv: Sequence[str]) -> int:
+    words, options = parse(argv, Options, USAGE)
+    if len(words) != 1 or not options.out:
+        raise ValueError(f"import takes one SOURCE and --out URL; {USAGE.splitlines()[0]}")
+    if options.model and options.config:
+        raise ValueError("--model and --config both name an architecture: give one of them")
+    refuse_taken(options.out)
+    ancestor = checkpoint(options.ancestor, options) if options.ancestor else None
+    with scratch() as run:
+        source = found(words[0].removeprefix("local-dir:"), run)
+        assembly, names = taken(source, options, ancestor, run)
+        with whole(options.out) as folder:
+            files = write(folder, assembly)
+    print(told(source, names, assembly, ancestor))
+    print(f"wrote {options.out}: {len(files)} files, {text.size(sum(file.size for file in files))}, weights {Checkpoint(options.out).digest[:20]}")
+    return 0
+
+
+def found(word: str, run: Local) -> Source:
+    """What a SOURCE is. A torch file becomes safetensors in the run's scratch folder, by a process of its own."""
+    config = next((name for name in CONFIGS.values() if size(join(word, name)) is not None), "")
+    if not config:
+        beside = document(join(os.path.dirname(word) or ".", CONFIG))
+        if word.endswith(INDEX):
+            return _shards(Source(word, [], sharded(word), config=beside))
+        return _file(word, beside, run)
+    if config == CONFIG:
+        pickle = next((name for name in PICKLES if size(join(word, name)) is not None), "")
+        if pickle and all(size(join(word, name)) is None for name in ("open_clip_model.safetensors", "open_clip_model.safetensors" + INDEX)):
+            return _file(join(word, pickle), document(join(word, CONFIG)), run)
+    folder = read(word)
+    beside = document(join(word, config)) or {}
+    if "stockpot" in beside:
+        raise ValueError(f"{word} is a checkpoint of stockpot already: use it as it is, or stockpot export")
+    part = folder.parts[MODEL]
+    return _shards(Source(part.label, [part.label], part, folder.spec["kind"], beside, side_files(word, folder.side)))
+
+
+def _shards(source: Source) -> Source:
+    if isinstance(source.part, Joined):
+        source.files = [source.part.label, *(part.label for part, _ in source.part.pieces)]
+    return source
+
+
+def _file(url: str, beside: dict[str, Any] | None, run: Local) -> Source:
+    if format_of(url) == "safetensors":
+        return Source(url, [url], Stored(url, url), config=beside)
+    from components.models.folder import fetched
+    from components.models.torch_file import tensors_of
+
+    os.makedirs(run.dir, exist_ok=True)
+    target = os.path.join(run.dir, "unpickled.safetensors")
+    with _called(url):
+        opened = tensors_of(fetched(url, run), target)
+    return Source(url, [url], Stored(target, url), config=beside, opened={what: value for what, value in opened.items() if value})
+
+
+@contextlib.contextmanager
+def _called(url: str) -> Iterator[None]:
+    """Errors about a copy name what it is a copy of."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{url} {str(error).partition(' ')[2]}" if "://" in url else str(error)) from error
+
+
+def taken(source: Source, options: Options, ancestor: Checkpoint | None, run: Local) -> tuple[Assembly, Names]:
+    """The checkpoint about to be, and which tensor was which. ValueError where weights and architecture do not fit."""
+    names, parts, extras = Names(), {MODEL: source.part}, dict(source.extras)
+    if source.kind == "open_clip":
+        from components.models.openclip import outline
+
+        config, preprocess, more = architecture(source, options, ancestor, run)
+        extras |= more
+        expected, spec = outline(config, preprocess)
+        names = named(source.part.layout, expected, int(config["embed_dim"]), source.url)
+        if names.missing and ancestor:
+            verified(ancestor)
+        parts = adopted(source.part, names, ancestor.parts[MODEL] if ancestor else None, source.url)
+    else:
+        spec = {"kind": source.kind, "model_cfg": source.config, "preprocess_cfg": {}}
+    classes = list(options.classes or source.opened.pop("classes", ()))
+    rows = names.head["head.weight"].shape[0] if names.head else 0
+    if classes and rows != len(classes):
+        raise ValueError(f"{len(classes)} classes are named, e.g. {classes[0]}, and the head of {source.url} has {rows} rows; name one for each row")
+    spec["classes"] = classes or None
+    spec["name"] = redact(os.path.basename(source.url.partition("?")[0]))
+    facts: dict[str, Any] = {"source": redact(source.url), "sha256": {os.path.basename(url): sha256(url) for url in source.files}}
+    facts |= source.opened | names.told() | ({"from_ancestor": names.missing} if names.missing else {})
+    one = Ingredient(source.url, ONE, parts, spec, extras, "")
+    assembly = assemble([one], Policy(), {"imported": facts})
+    del assembly.spec["lineage"]  # it is a leaf
+    assembly.spec["ancestry"] = ancestor.spec["ancestry"] if ancestor else None
+    return assembly, names
+
+
+def architecture(source: Source, options: Options, ancestor: Checkpoint | None, run: Local) -> Architecture:
+    """What the weights are weights of. ValueError where nothing says it."""
+    if options.model:
+        from components.models.openclip import OpenClip
+
+        blueprint = OpenClip(options.model).blueprint(run)
+        return blueprint.model, blueprint.preprocess, blueprint.extras
+    config, where = source.config, f"the configuration beside {source.url}"
+    if options.config:
+        config, where = document(options.config), options.config
+        if config is None:
+            raise ValueError(f"--config {options.config} does not exist; give open_clip's configuration as a JSON file")
+    if config is not None:
+        model = config.get("model_cfg", config)
+        if not isinstance(model, dict) or not {"embed_dim", "vision_cfg", "text_cfg"} <= model.keys():
+            raise ValueError(f"{where} is not open_clip's: it needs embed_dim, vision_cfg and text_cfg, in model_cfg or alone; name it by --model")
+        return model, config.get("preprocess_cfg") or {}, {}
+    if ancestor is None:
+        raise ValueError(f"{source.url} does not say what it is: give --model NAME (open_clip's), --config FILE, or --ancestor CHECKPOINT")
+    return ancestor.spec["model_cfg"], ancestor.spec["preprocess_cfg"], ancestor.extras
+
+
+def verified(model: Checkpoint) -> Checkpoint:
+    """The model, once its bytes were found to be those that were recorded."""
+    for part in model.parts.values():
+        cast(Any, part).verify()
+    return model
+
+
+def sha256(url: str) -> str:
+    """The plain sha256 of a file, as publishers print it."""
+    total = hashlib.sha256()
+    for piece in pieces(url):
+        total.update(piece)
+    return total.hexdigest()
+
+
+def told(source: Source, names: Names, assembly: Assembly, ancestor: Checkpoint | None) -> str:
+    """What was taken, renamed and left out."""
+    lines = [f"{redact(source.url)}: {text.counted(sum(len(plan.layout) for plan in assembly.plans.values()), 'tensor')}"]
+    for what, value in {**source.opened, **names.told()}.items():
+        shown = list(value) if len(value) <= 5 else [*list(value)[:5], f"{len(value) - 5} more"]
+        lines.append(f"  {what}: {', '.join(map(str, shown))}")
+    if names.missing:
+        lines.append(f"  from the ancestor: {text.counted(len(names.missing), 'tensor')}, e.g. {names.missing[0]}")
+    if source.kind != "open_clip":
+        lines.append(f"  a model of {source.kind}: it can be merged and exported; only open_clip's are evaluated")
+    if ancestor is None:
+        lines.append("  its own ancestor; a model that was tuned from another says so by --ancestor, and can then be averaged with its siblings")
+    return "\n".join(lines)
