@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
+from components.types import File
 from components.weights import Checkpoint, Combination, Vector, mean
 from pipelines.commands import text
 from pipelines.commands.models import checkpoint, scratch
@@ -36,22 +37,31 @@ def main(argv: Sequence[str]) -> int:
         return 0
     with scratch() as run:
         merged = rule.call(models, options, run)
-        print(*told(rule, merged, names, models), sep="\n", flush=True)
+        if isinstance(merged, Vector):
+            print(*told(rule, merged, names, models), sep="\n", flush=True)
         started = time.monotonic()
         with whole(options.out) as folder:
             files = merged.save(folder)
         seconds = time.monotonic() - started
-    written = sum(file.size for file in files)
-    print(f"wrote {options.out}: {len(files)} files, {text.size(written)}, weights {Checkpoint(options.out).digest[:20]}")
-    read = sum(entry.stop - entry.start for plan in merged.assembly.plans.values() for slot in plan.slots for _, _, entry in slot.sources)
-    print(f"in {seconds:.1f} s: {text.size(read)} read, {(read + written) / 1e6 / max(seconds, 1e-9):.0f} MB/s")
+        print(*kept(options.out, merged, files, seconds), sep="\n")
     return 0
+
+
+def kept(url: str, made: Any, files: Sequence[File], seconds: float) -> list[str]:
+    """What was written, and how fast."""
+    written = sum(file.size for file in files)
+    line = f"wrote {url}: {len(files)} files, {text.size(written)}"
+    if not isinstance(made, Vector):
+        return [line]
+    read = sum(entry.stop - entry.start for plan in made.assembly.plans.values() for slot in plan.slots for _, _, entry in slot.sources)
+    speed = f"{(read + written) / 1e6 / max(seconds, 1e-9):.0f} MB/s read and written"
+    return [f"{line}, weights {Checkpoint(url).digest[:20]}", f"{text.size(read)} read; {seconds:.2f} s, {speed}"]
 
 
 def planned(rule: Rule, names: Sequence[str], models: Sequence[Checkpoint], options: Any) -> list[str]:
     """What a merge would do. A rule that looks at data or tensors first is told as the mean of its models."""
     if rule.computes:
-        return [*told(rule, mean(models, rule.policy(options)), names, models), f"{rule.name} finds the weights when it runs"]
+        return [*told(rule, mean(models, rule.policy(options)), names, models), f"what {rule.name} makes of them is known when it runs"]
     return told(rule, rule.call(models, options, None), names, models)
 
 

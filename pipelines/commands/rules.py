@@ -1,10 +1,10 @@
 """Merge rules as a command sees them: the models that a rule takes and the options that it has are what its signature says.
 
-A rule is a component that `components.merge` exports and that gives a combination. Its parameters, by type:
+A rule is a component that `components.merge` exports and that gives a combination, or a payload that other rules want. Its parameters, by type:
 
     Checkpoint                 a model, in the order of the words
     list[Checkpoint]           the models that remain
-    list[a payload]            one for each of these models: read from where --NAME says, or made on --data by the component that gives that type
+    list[a payload]            one for each of these models: read from where --NAME says, or made on --data by the component that gives it
     Policy, run                the common options; scratch
     anything else              an option of the rule
 """
@@ -16,7 +16,7 @@ import inspect
 import os
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -24,8 +24,9 @@ import components.merge
 from components.predictions import Predictions
 from components.types import Dataset
 from components.weights import Checkpoint, Policy, Vector
-from infra.identity import hints_of
-from pipelines.commands.fields import bare, near
+from infra.identity import Unknown, hints_of
+from pipelines.commands.fields import bare, near, written
+from pipelines.commands.help import short, shown
 from pipelines.commands.models import answers, payload
 from pipelines.commands.studies import Where, divided, parse
 
@@ -36,29 +37,12 @@ NEEDED = inspect.Parameter.empty  # the default of what has none
 def is_model(hint: Any) -> bool:
     """Whether a parameter of this hint takes one model."""
     options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-    return all(isinstance(option, type) and issubclass(option, Vector) for option in options)
+    return all(isinstance(option, type) and issubclass(option, Vector | Unknown) for option in options) and hint is not Unknown
 
 
 def item(hint: Any) -> Any:
     """The type of the elements of a list, or None."""
     return typing.get_args(hint)[0] if typing.get_origin(hint) in (list, Sequence) else None
-
-
-def told(thing: Any, names: Iterable[str]) -> tuple[str, dict[str, str]]:
-    """(what a docstring says as a whole, {name: what it says of that name}): `name, name: text` opens a paragraph about names."""
-    whole: list[str] = []
-    found: dict[str, str] = {}
-    about: list[str] = []
-    for line in inspect.cleandoc(thing.__doc__ or "").splitlines():
-        heads, colon, rest = line.partition(": ")
-        if colon and set(heads.split(", ")) <= set(names):
-            about, line = heads.split(", "), rest
-        elif not line:
-            about = []
-        for name in about:
-            found[name] = f"{found.get(name, '')} {line}".strip()
-        whole += [] if about else [line]
-    return "\n".join(whole).strip(), found
 
 
 def options_of(thing: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
@@ -97,16 +81,17 @@ class Rule:
     @property
     def usage(self) -> str:
         words = [*map(str.upper, self.first), *(["A B C ..."] if self.rest else [])]
+        words += [f"--{name} {short(hint)}" for name, (hint, default) in self.own.items() if default is NEEDED]
         return f"usage: stockpot merge {self.name} {' '.join(words)} --out URL [--plan]"
 
     @cached_property
     def options(self) -> dict[str, tuple[Any, Any]]:
         """Its own options, and those by which its payloads are read or made."""
         found = dict(self.own)
-        for name, kind in self.kept.items():
+        for name in self.kept:
             found[name] = (tuple[str, ...], None)
             found.setdefault("data", (Dataset, None))
-            found = {**settings_of(maker(kind)), **found}
+            found = {**settings_of(self.maker(name)), **found}
         return found
 
     def form(self, common: type) -> type:
@@ -114,12 +99,10 @@ class Rule:
         if any(hint is Dataset for hint, _ in self.options.values()):
             import components.data.microworld  # noqa: F401 (so that --data knows all that there is)
 
-        _, texts = told(self.function, self.options)
-        fields = [field(name, *self.options[name], "; ".join([SAVED] * (name in self.kept) + [texts.get(name, "")])) for name in self.options]
+        fields = [field(name, *option, SAVED * (name in self.kept)) for name, option in self.options.items()]
         fields += [(f.name, hints_of(common)[f.name], dataclasses.field(default=f.default, metadata=f.metadata)) for f in dataclasses.fields(common)]
         if "policy" in self.other:
-            _, texts = told(Policy, options_of(Policy))
-            fields += [field(name, *option, texts.get(name, "")) for name, option in options_of(Policy).items()]
+            fields += [field(name, *option, POLICY.get(name, "")) for name, option in options_of(Policy).items()]
         return dataclasses.make_dataclass(self.name, fields, frozen=True, namespace={"__module__": __name__})
 
     def check(self, count: int, options: Any) -> None:
@@ -136,8 +119,20 @@ class Rule:
         """What the options say of ingredients that do not simply agree."""
         return Policy(**{name: getattr(options, name) for name in options_of(Policy)}) if "policy" in self.other else Policy()
 
-    def call(self, models: Sequence[Checkpoint], options: Any, run: Any) -> Vector:
-        """What the rule makes of the models; it may be unevaluated."""
+    def maker(self, name: str) -> Callable[..., Any] | None:
+        """The component that makes the payload `name` of a model on data; None for predictions, which every model makes.
+
+        Of several that give one type it is the one whose name this parameter, or the rule's own name, begins with.
+        """
+        if self.kept[name] is Predictions:
+            return None
+        made = [fn for fn in exported() if hints_of(fn).get("return") is self.kept[name] and "data" in options_of(fn)]
+        fitting = [fn for fn in made if name.startswith(fn.__name__) or self.name.startswith(fn.__name__)] or made
+        assert len(fitting) == 1, f"{self.name}: {name} could be made by {[fn.__name__ for fn in fitting]}"
+        return fitting[0]
+
+    def call(self, models: Sequence[Checkpoint], options: Any, run: Any) -> Any:
+        """What the rule makes of the models; a combination is unevaluated."""
         rest = list(models[len(self.first) :])
         given: dict[str, Any] = {**dict(zip(self.first, models, strict=False)), **{name: getattr(options, name) for name in self.own}}
         if self.rest:
@@ -148,8 +143,7 @@ class Rule:
             given["run"] = run
         for name, kind in self.kept.items():
             given[name] = self._payloads(name, kind, rest or models, options, run)
-        found: Vector = self.function(**given)
-        return found
+        return self.function(**given)
 
     def _payloads(self, name: str, kind: Any, models: Sequence[Checkpoint], options: Any, run: Any) -> list[Any]:
         """One for each model, read or made."""
@@ -160,30 +154,29 @@ class Rule:
             return [kind.load(folder(word, kind, options)) for word in words]
         if options.data is None:
             raise ValueError(f"{self.name} needs --{name} A,B,C, one for each model, or --data on which to compute them")
-        make = maker(kind)
+        make = self.maker(name)
         if make is None:
             return [answers(model, options.data)[0] for model in models]
         more = {key: getattr(options, key) for key in settings_of(make)}
         return [make(model, data=options.data, run=run, **more) for model in models]
 
 
+POLICY = {
+    "dtype": "of the averaged values (default: their own)",
+    "bn": "BatchNorm statistics that differ: average, from_base",
+    "unlike_ancestry": "proceed where the models descend from different ones",
+    "unlike_preprocess": "proceed where their preprocessing differs",
+}
 NUMBERS = {1: "one", 2: "two", 3: "three"}
-SAVED = "saved ones: URLs or keys, one for each model in their order (default: made on --data)"
+SAVED = "URLs or keys of saved ones, one for each model in their order (default: made on --data)"
 
 
 def field(name: str, hint: Any, default: Any, text: str) -> tuple[str, Any, Any]:
     """A field for an option; one without a default is None until it is given."""
-    text = text.strip("; ") or "needed" * (default is NEEDED)
+    text = text or ("needed" if default is NEEDED else "" if default is None else f"default {shown(written(default))}")
     if default is NEEDED or default is None:
         hint, default = typing.Optional[hint], None  # noqa: UP045 (of a value)
     return name, hint, dataclasses.field(default=default, metadata={"help": text})
-
-
-def maker(kind: type) -> Callable[..., Any] | None:
-    """The component that makes such a payload of a model on data; None for predictions, which every model makes."""
-    made = [fn for fn in exported() if hints_of(fn).get("return") is kind and "data" in options_of(fn)]
-    assert made or kind is Predictions, f"components.merge exports nothing that gives {kind.__name__}"
-    return made[0] if made else None
 
 
 def settings_of(make: Callable[..., Any] | None) -> dict[str, tuple[Any, Any]]:
@@ -208,8 +201,11 @@ def exported() -> list[Callable[..., Any]]:
 
 
 def rules() -> dict[str, Rule]:
-    """The rules by name."""
-    return {fn.__name__: Rule(fn) for fn in exported() if fn.__name__ not in PICKS and is_model(hints_of(fn).get("return"))}
+    """The rules by name: what gives a model, or makes of one what another rule wants."""
+    found = {fn.__name__: Rule(fn) for fn in exported() if fn.__name__ not in PICKS}
+    wanted = {kind for rule in found.values() for kind in rule.kept.values()}
+    given = {name: hints_of(rule.function).get("return") for name, rule in found.items()}
+    return {name: rule for name, rule in found.items() if is_model(given[name]) or (rule.first and given[name] in wanted)}
 
 
 def chosen(argv: Sequence[str], common: type) -> tuple[Rule, list[str], Any]:
@@ -229,7 +225,7 @@ def chosen(argv: Sequence[str], common: type) -> tuple[Rule, list[str], Any]:
         if having := [other.name for other in known.values() if flag in other.options]:
             raise ValueError(f"--{flag} is no option of {name}, but of {', '.join(having)}")
     options: Any
-    words, options = parse(argv, form, f"{rule.usage}\n\n{told(rule.function, rule.options)[0]}\n\n{MODELS}")
+    words, options = parse(argv, form, f"{rule.usage}\n\n{inspect.getdoc(rule.function)}\n\n{MODELS}")
     rule.check(len(words) - 1, options)
     return rule, words[1:], options
 
@@ -241,5 +237,5 @@ def usage(known: Mapping[str, Rule]) -> str:
     """The help of the command: the rules by the first lines of their docstrings."""
     lines = ["usage: stockpot merge RULE A B C ... --out URL [--plan]", "", "rules:"]
     width = max(map(len, known))
-    lines += [f"  {name:<{width}}  {told(rule.function, ())[0].splitlines()[0]}" for name, rule in known.items()]
+    lines += [f"  {name:<{width}}  {(inspect.getdoc(rule.function) or '').splitlines()[0]}" for name, rule in known.items()]
     return "\n".join([*lines, "", MODELS, "stockpot merge RULE --help tells more, and lists the options of a rule."])

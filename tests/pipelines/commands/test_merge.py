@@ -1,0 +1,224 @@
+"""`merge`: a rule's signature is its command line; what a plan reads; what a terminal sees."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pytest
+
+import components.merge
+from components.predictions import Predictions
+from components.types import Dataset, File, Run, revision
+from components.weights import Checkpoint, Combination, Policy
+from components.weights.files import write
+from components.weights.layout import arrange, render
+from pipelines.__main__ import main
+from pipelines.commands.merge import shortened
+from pipelines.commands.rules import rules
+
+ROOT = Path(__file__).parents[3]
+ANCESTRY = "a" * 64
+
+
+def model(folder: Path, value: float, **tensors: np.ndarray) -> Path:
+    arrays = {"visual.w": np.full((3, 4), value, np.float32), "count": np.array(7), **tensors}
+    Checkpoint.of(arrays, {"name": folder.name, "ancestry": ANCESTRY}).save(str(folder))
+    return folder
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> list[str]:
+    return [str(model(tmp_path / "sweep" / f"train-{i}", float(2**i))) for i in range(3)]
+
+
+def value(folder: Path) -> float:
+    (found,) = set(dict(Checkpoint(str(folder)).tensors())["visual.w"].ravel().tolist())
+    return float(found)
+
+
+def said(words: Sequence[object], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    try:
+        code = main(list(map(str, words)))
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    told = capsys.readouterr()
+    assert "Traceback" not in told.err
+    return code, told.out, told.err
+
+
+# A rule that nobody knew when the command was written, and what makes the statistics that it wants.
+
+
+class Size:
+    """A payload: one number."""
+
+    def __init__(self, number: float) -> None:
+        self.number = number
+
+    def save(self, url: str, map: Callable[..., Any] = map) -> list[File]:
+        return [write(url, "size.json", [json.dumps(self.number).encode()])]
+
+    @classmethod
+    def load(cls, url: str) -> Size:
+        return cls(json.loads((Path(url) / "size.json").read_text()))
+
+
+@revision(1)
+def size(model: Checkpoint, data: Annotated[Dataset, "trains"], times: float = 1.0, *, run: Run) -> Size:
+    """The first weight of a model."""
+    assert os.path.isdir(run.dir) and type(data).__name__ == "Digits"
+    return Size(times * float(next(iter(dict(model.tensors())["visual.w"].ravel()))))
+
+
+@revision(1)
+def sized(
+    base: Checkpoint,
+    models: list[Checkpoint],
+    share: float,
+    sizes: list[Size],
+    by: Literal["size", "nothing"] = "size",
+    less: bool = False,
+    policy: Policy = Policy(),  # noqa: B008
+) -> Combination:
+    """The base plus a share of each model by its size.
+
+    share: of each.
+    """
+    found = base.combination()
+    for one, other in zip(models, sizes, strict=True):
+        found = found + one * (share * (other.number if by == "size" else 1) * (-1 if less else 1))
+    return found.under(policy).describe(rule="sized")
+
+
+@pytest.fixture
+def exported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(components.merge, "size", size, raising=False)
+    monkeypatch.setattr(components.merge, "sized", sized, raising=False)
+    monkeypatch.setattr(components.merge, "__all__", [*components.merge.__all__, "size", "sized"])
+
+
+def test_a_rule_that_is_exported_is_a_command(exported: None, three: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rule = ["merge", "sized", *three, "--share", "0.5"]
+    code, out, err = said([*rule, "--data", "Digits", "--out", tmp_path / "a"], capsys)
+    assert code == 0, err
+    assert value(tmp_path / "a") == 1 + (2 * 2 + 4 * 4) / 2
+    code, _, err = said([*rule, "--data", "Digits", "--times", "0.5", "--less", "--out", tmp_path / "b"], capsys)
+    assert code == 0 and value(tmp_path / "b") == 1 - (2 * 2 + 4 * 4) / 4
+    for name, one in zip("xy", three[1:], strict=True):
+        assert said(["merge", "size", one, "--data", "Digits()", "--times", "10", "--out", tmp_path / name], capsys)[0] == 0
+    saved = [*rule, "--sizes", f"{tmp_path}/x,{tmp_path}/y"]
+    assert said([*saved, "--out", tmp_path / "c"], capsys)[0] == 0 and value(tmp_path / "c") == 1 + 10 * (2 * 2 + 4 * 4) / 2
+    assert said([*saved, "--by", "nothing", "--out", tmp_path / "d"], capsys)[0] == 0 and value(tmp_path / "d") == 1 + (2 + 4) / 2
+
+    code, _, err = said([*rule, "--out", tmp_path / "e"], capsys)
+    assert code == 2 and "--sizes A,B,C" in err and "--data" in err
+    code, _, err = said([*rule, "--sizes", f"{tmp_path}/x", "--out", tmp_path / "e"], capsys)
+    assert code == 2 and "1 for 2 models" in err
+    code, _, err = said(["merge", "sized", three[0], "--share", "1", "--out", tmp_path / "e"], capsys)
+    assert code == 2 and "two models or more, got 1; usage: stockpot merge sized BASE A B C" in err
+    code, _, err = said(["merge", "sized", *three, "--out", tmp_path / "e"], capsys)
+    assert code == 2 and "sized needs --share" in err
+    code, _, err = said(["merge", "uniform", *three, "--share", "1", "--out", tmp_path / "e"], capsys)
+    assert code == 2 and "--share is no option of uniform, but of sized" in err
+    code, _, err = said([*rule, "--by", "length", "--data", "Digits", "--out", tmp_path / "e"], capsys)
+    assert code == 2 and "by: expected one of" in err
+    assert not (tmp_path / "e").exists()
+
+    code, out, _ = said(["merge", "sized", "--help"], capsys)
+    assert code == 0 and all(line in out for line in ("The base plus", "--share NUMBER ", "--by size|nothing ", "--sizes TEXT", "--times NUMBER"))
+    code, out, _ = said([*rule, "--plan"], capsys)
+    assert code == 0 and "known when it runs" in out
+
+
+@pytest.mark.parametrize("name", list(rules()))
+def test_every_rule_is_a_command_with_a_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = said(["merge", name, "--help"], capsys)
+    assert code == 0 and out.startswith(f"usage: stockpot merge {name} ")
+    assert all(f"\n  --{option} " in out for option in [*rules()[name].options, "out", "plan"])
+    assert "\n  --alpha " not in out or "alpha" in rules()[name].options
+    assert f"\n  {name} " in said(["merge", "--help"], capsys)[1]
+
+
+def test_what_picks_or_predicts_is_no_rule() -> None:
+    assert {"uniform", "wise_ft", "greedy"} <= set(rules()) and not {"best", "ensemble", "greedy_ensemble"} & set(rules())
+
+
+def test_saved_predictions_are_those_that_order_the_models(three: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ids = np.array(["a", "b"])
+    for i, folder in enumerate(three):
+        Predictions(ids, np.array([0, 1]), np.eye(2, dtype=np.float32)[[0, i % 2]]).save(f"{folder}-said")
+    given = ["--predictions", ",".join(f"{folder}-said" for folder in three[:2])]
+    code, _, err = said(["merge", "greedy", *three, "--data", "Digits", *given, "--out", tmp_path / "soup"], capsys)
+    assert code == 2 and "2 for 3 models" in err
+
+
+def sparse(folder: Path, keys: int, count: int) -> Path:
+    """A checkpoint as large as one likes of which only the headers are on the disk; its tensors are a hole."""
+    layout = arrange({f"visual.{i}.weight": ("F32", (count,)) for i in range(keys)})
+    header, room = render(layout), max(entry.stop for entry in layout.values())
+    folder.mkdir(parents=True)
+    with open(folder / "open_clip_model.safetensors", "wb") as file:
+        file.write(header)
+        file.truncate(len(header) + room)
+    files = [["open_clip_model.safetensors", len(header) + room, f"{folder.name:0>64}"]]
+    ours = {"format": 1, "files": files, "ancestry": ANCESTRY, "name": folder.name}
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": {}, "preprocess_cfg": {}, "stockpot": ours}))
+    return folder
+
+
+READ = """
+import sys
+from pipelines.__main__ import main
+def count():
+    return int(dict(line.split(": ") for line in open("/proc/self/io").read().splitlines())["rchar"])
+assert main(sys.argv[1:]) == 0  # everything is imported now
+before = count()
+assert main(sys.argv[1:]) == 0
+print(count() - before)
+print(*sorted(set(sys.modules) & {"torch", "open_clip", "ray", "mlflow", "fsspec", "rich"}))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").is_file(), reason="needs Linux's count of the bytes that a process read")
+def test_a_plan_reads_headers_and_nothing_else(tmp_path: Path) -> None:
+    folders = [sparse(tmp_path / f"m{i}", 200, 10_000_000) for i in range(4)]
+    headers = sum(len(render(part.layout)) for one in folders for part in Checkpoint(str(one)).parts.values())
+    words = ["merge", "uniform", *map(str, folders), "--out", str(tmp_path / "out"), "--plan"]
+    done = subprocess.run([sys.executable, "-c", READ, *words], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    *told, read, modules = done.stdout.splitlines()
+    assert int(read) < 2 * headers + 100_000 and modules == "" and not (tmp_path / "out").exists()
+    assert told[-1] == told[len(told) // 2 - 1] and "200 averaged" in done.stdout and "8.0 GB" in done.stdout
+
+
+def test_the_table_is_aligned_for_many_long_paths(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [model(tmp_path / "a sweep of some days ago" / f"{'trial-' * i}{i}", i + 1.0) for i in range(16)]
+    code, out, _ = said(["merge", "uniform", *folders, "--plan"], capsys)
+    first, head, *lines = out.splitlines()
+    assert code == 0 and first == f"in {folders[0].parent}/"
+    rows = lines[:16]
+    assert len({line.index("1/16") for line in rows}) == 1 and head.index("weight") + 2 == rows[0].index("1/16")
+    assert rows[0].startswith("0 ") and rows[1].startswith("trial-1 ") and rows[15].startswith("...") and max(map(len, rows)) <= 100
+
+
+def test_names_are_shortened_by_what_they_share_and_by_nothing_else() -> None:
+    assert shortened(["/runs/a", "/runs/b"]) == ("/runs/", ["a", "b"])
+    assert shortened(["/runs/1/a", "/runs/12/a"]) == ("/runs/", ["1/a", "12/a"])
+    assert shortened(["s3://one/a", "s3://two/a"]) == ("", ["s3://one/a", "s3://two/a"])
+    assert shortened(["soup", "/runs/b"]) == ("", ["soup", "/runs/b"])
+
+
+def test_paths_as_a_shell_expands_them(three: list[str], tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m pipelines merge uniform {tmp_path}/sweep/*/ --out {tmp_path}/soup/"],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0 and done.stderr == "" and abs(value(tmp_path / "soup") - 7 / 3) < 1e-6
+    assert "MB/s" in done.stdout and sorted(os.listdir(tmp_path)) == ["soup", "sweep"]
