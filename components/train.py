@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from components.models.classifier import Classifier
     from components.objectives.bound import Bound
-    from components.weights import Checkpoint, Combination
+    from components.weights import Checkpoint, Vector
 
 EVERY = 10  # steps between reports; a count, not a clock, so that two runs report alike
 Patterns = str | tuple[str, ...]
@@ -40,14 +40,14 @@ class Monitor:
 
 @revision(1)
 def train(
-    init: Checkpoint | Combination,
+    init: Vector,
     data: Annotated[Dataset, "trains"],
     objective: Objective,
     *,
     update: Update,
     params: Patterns = "*",
     steps: int,
-    reference: Checkpoint | Combination | None = None,
+    reference: Vector | None = None,
     monitor: Monitor | None = None,
     run: Run,
 ) -> Checkpoint:
@@ -210,7 +210,7 @@ def described(knob: Any) -> Any:
     return {"is": type(knob).__name__, **{field.name: described(getattr(knob, field.name)) for field in dataclasses.fields(knob)}}
 
 
-def result(init: Checkpoint | Combination, live: Mapping[str, torch.Tensor], stage: Mapping[str, Any]) -> Checkpoint:
+def result(init: Vector, live: Mapping[str, torch.Tensor], stage: Mapping[str, Any]) -> Checkpoint:
     """The trained weights in the storage dtypes of `init`, everything else of `init` byte for byte, and the story of the training."""
     import numpy as np
 

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     import torch
 
     from components.models.classifier import Classifier
-    from components.weights import Checkpoint, Combination
+    from components.weights import Vector
 
 SIDE = ("head.", "objective.")  # keys that are not open_clip's
 
 
-def build(source: Checkpoint | Combination, device: str = "cpu", into: Classifier | None = None) -> Classifier:
-    """The module of a checkpoint or combination, in float32, frozen to evaluation mode, on `device`.
+def build(source: Vector, device: str = "cpu", into: Classifier | None = None) -> Classifier:
+    """The module of a checkpoint or combination, in float32, frozen to evaluation mode, on `device`; of a Mixture, its coefficients are not.
 
     Values are streamed: no file is written, and memory holds the module and one tensor. Keys and shapes must be exactly the
     model's (ValueError). `into` is overwritten and returned instead of a new module where it has the same architecture.
@@ -25,7 +25,10 @@ def build(source: Checkpoint | Combination, device: str = "cpu", into: Classifie
     import torch
 
     from components.models.classifier import Classifier
+    from components.models.mixture import Mixture
 
+    if isinstance(source, Mixture):
+        return source.module(build(source.uniform, device))
     spec = source.spec
     if spec.get("kind", "open_clip") != "open_clip":
         raise ValueError(f"a model of kind {spec['kind']} cannot be built: give one that open_clip builds")
