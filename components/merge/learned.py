@@ -28,12 +28,16 @@ def learned(
     *,
     run: Run,
 ) -> Combination:
-    """The mixture whose coefficients, on the simplex and starting equal, `epochs` of `update` made best for the cross-entropy on `data`.
+    """The mixture whose coefficients, trained on held-out data, have the least cross-entropy.
 
-    by: one coefficient a model, or one a model and tensor. An inverse temperature is trained beside them and left out of the soup. A step
-    streams the models: no memory for any of them, two reads of each. Learned on `data`, it is no evidence there against a greedy soup.
-    0 epochs return the uniform soup. Facts: alphas, beta, and loss and correct answers on `data` of the uniform and the learned soup.
-    Wortsman et al. 2022, arXiv:2203.05482, appendix; here beta is positive, and the rate falls along the update's cosine.
+    They lie on the simplex and start equal: 0 epochs are the uniform soup. An inverse temperature, positive, is trained beside them and left
+    out of the soup. A step streams the models twice and holds none of them. What was learned on `data` is no evidence there against a
+    greedy soup. Facts: alphas, beta, and loss and correct answers on `data` of the uniform and the learned soup. Wortsman et al. 2022,
+    arXiv:2203.05482, appendix.
+
+    by: one coefficient for each model, or for each model and tensor
+    epochs: passes over the data
+    update: of the coefficients; its rate falls along a cosine
     """
     from components.evaluate import opened, outputs
     from components.models.mixture import Mixture
