@@ -15,6 +15,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from types import FrameType
+from typing import Any
 
 from infra.errors import BUG, INFRASTRUCTURE, INTERRUPTED, exit_code_of
 from infra.tracking.journal import redact
@@ -55,6 +56,11 @@ def usage() -> str:
     return "\n".join([*lines, "", "stockpot COMMAND --help tells more; stockpot run STUDY --help lists a study's fields."])
 
 
+def command(name: str) -> Any:
+    """The module of a command; `import` is a word of Python's own."""
+    return importlib.import_module(f"pipelines.commands.{name}{'_' if keyword.iskeyword(name) else ''}")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -72,8 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a log in ASCII gets a ? for what it cannot hold
     try:
-        module = f"{name}_" if keyword.iskeyword(name) else name
-        code = int(importlib.import_module(f"pipelines.commands.{module}").main(arguments[1:]))
+        code = int(command(name).main(arguments[1:]))
         sys.stdout.flush()
         return code
     except KeyboardInterrupt as stop:

@@ -74,8 +74,8 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, s
 
 
 PARSE = """
-import contextlib, importlib, io, json, sys
-from pipelines.__main__ import COMMANDS
+import contextlib, io, json, sys
+from pipelines.__main__ import COMMANDS, command
 from pipelines.commands import studies
 
 wrong = []
@@ -86,11 +86,17 @@ for where, words, file in json.load(sys.stdin):
             continue
         if name not in COMMANDS:
             raise ValueError(f"{name!r} is not a command")
-        module = importlib.import_module(f"pipelines.commands.{name}")
+        module = command(name)
+        own = getattr(module, "chosen", studies.chosen)
         study = hasattr(module, "chosen") and rest and not rest[0].startswith("-")
         options = getattr(module, "Options", studies.Options if hasattr(module, "chosen") else studies.Where)
         with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.suppress(SystemExit):
-            studies.chosen(rest, name, options) if study else studies.parse(rest, options, "")
+            if own is not studies.chosen:  # merge: a rule's options
+                own(rest, options)
+            elif study:
+                studies.chosen(rest, name, options)
+            else:
+                studies.parse(rest, options, "")
         if file:
             open(file, "w").write(shown.getvalue())
     except ValueError as error:
