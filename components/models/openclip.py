@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from components.models.folder import CONFIG, SHIPPED, address, configuration, fetched
 from components.models.folder import VOCABULARY as VOCABULARY
-from components.types import Run, revision
+from components.types import DataError, Run, revision
 from components.weights.files import content, join
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def opened(model: OpenClip, folder: str, run: Run) -> tuple[nn.Module, Mapping[s
     try:
         module = open_clip.create_model(name, tag, force_quick_gelu=bool(config and config.get("quick_gelu")), require_pretrained=True)
     except UnpicklingError as error:
-        raise ValueError(f"{tag or name} holds more than tensors and was not unpickled: save it as safetensors if you trust it") from error
+        raise DataError(f"{tag or name} holds more than tensors and was not unpickled: save it as safetensors if you trust it") from error
     except (RuntimeError, OSError) as error:
         first = str(error).splitlines()[0]
         raise ConnectionError(f"weights {tag or name} could not be opened ({first}): check the network, or give a local file") from error

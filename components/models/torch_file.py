@@ -81,7 +81,7 @@ def child(path: str, target: str, seconds: str) -> None:
     except ValueError as error:
         told = {"error": str(error)}
     except OSError as error:
-        told = {"full": str(error)}
+        told = {"full": f"{target} cannot be written ({error.strerror or error}); make room there, or let TMPDIR name another place"}
     except MemoryError:
         told = {"error": "asks for more memory than a file of its size has use for; convert it to safetensors"}
     print("\n" + json.dumps(told), flush=True)
