@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from components.types import DataError, File
+from components.types import DataError, File, in_order
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,11 +52,11 @@ class Predictions:
             "skipped": list(self.skipped),
         }
 
-    def save(self, url: str, map: Callable[..., Any] = map) -> list[File]:
+    def save(self, url: str, map: Callable[..., Any] = in_order) -> list[File]:
         """Write the rows into the folder `url` as one npz."""
         import numpy as np
 
-        from components.weights.files import write
+        from components.weights.destination import write
 
         arrays = {"ids": self.ids, "labels": self.labels, "logits": self.logits, "names": np.array(json.dumps([self.classes, self.skipped]))}
         if self.groups is not None:

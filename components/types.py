@@ -38,6 +38,11 @@ def maps(fn: T) -> T:
     return fn
 
 
+def in_order(fn: Callable[..., T], items: Sequence[Mapping[str, Any]]) -> list[T]:
+    """The map of one process: the results of `fn(**item)`, one after the other."""
+    return [fn(**item) for item in items]
+
+
 @dataclass(frozen=True)
 class File:
     """A payload file: name relative to its folder, size in bytes, and the sha256 of the sha256s of its 16 MiB chunks (hex)."""
@@ -139,7 +144,7 @@ class Local:
         self.history.append((step, metrics))
 
     def map(self, fn: Callable[..., T], items: Sequence[Mapping[str, Any]]) -> list[T]:
-        return [fn(**item) for item in items]
+        return in_order(fn, items)
 
     def manifest(self, digest: str) -> Sequence[File]:
         raise LookupError(f"no manifest {digest}: this run pins nothing")

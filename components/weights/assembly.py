@@ -5,17 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from components.weights import engine
+from components.weights import plan as planning
 from components.weights.agreement import HEAD, MODEL, OBJECTIVE, Ingredient, agree
 from components.weights.coefficients import Rule
-from components.weights.engine import Plan, plan, stream
-from components.weights.layout import DTYPES, raw_bytes
+from components.weights.engine import Evaluator, opened
+from components.weights.layout import DTYPES, raw_bytes, widen
+from components.weights.plan import Plan
 from components.weights.policy import Policy
+from components.weights.scan import Scan
+
+if TYPE_CHECKING:
+    from components.weights.blend import Method
+
+PART = 1 << 22  # values of a module's parameter that one thread fills at once
 
 OWN = ("classes", "prompts", "ancestry", "lineage", "facts")  # decided below; what else all agree on travels
 
@@ -27,52 +37,82 @@ class Assembly:
     spec: dict[str, Any]
     plans: Mapping[str, Plan]
     extras: Mapping[str, bytes]
+    method: Method | None = None  # until its statistics are gathered
+    order: tuple[int, ...] = ()  # of its values, as indices into what it was given
+
+    def ready(self) -> Assembly:
+        """Check the ingredients that are to be checked against their records, and gather a method's statistics; both once."""
+        for plan in self.plans.values():
+            for i in plan.used:
+                if plan.sources[i].part.check:
+                    plan.sources[i].part.verify()
+        if self.method is not None:
+            prepared, self.method = self.method.prepare(Scan(list(self.plans.values()), self.order)), None
+            for plan in self.plans.values():
+                plan.prepared = prepared
+        return self
 
     def tensors(self) -> Iterator[tuple[str, np.ndarray]]:
         """Each tensor once, in the order of the files; bfloat16 as `layout.BFLOAT16`."""
-        for each in self.plans.values():
-            for key, array in _cut(each, None):
-                yield key, array.reshape(each.layout[key].shape)
+        yield from self._cut(None)
 
     def pieces(self, most: int = 1 << 16) -> Iterator[tuple[str, np.ndarray]]:
         """The same values in order, as flat arrays of at most `most`: models of one layout are cut alike."""
-        for each in self.plans.values():
-            yield from _cut(each, most)
+        yield from self._cut(most)
+
+    def _cut(self, most: int | None) -> Iterator[tuple[str, np.ndarray]]:
+        for plan in self.ready().plans.values():
+            with opened(plan) as readers:
+                evaluator = Evaluator(plan, readers)
+                for key, entry in plan.layout.items():
+                    dtype = DTYPES[entry.dtype]
+                    for low in range(0, max(1, entry.count), most or max(1, entry.count)):
+                        array = np.empty(min(entry.count - low, most or entry.count), dtype)
+                        evaluator.fill(entry.start + low * dtype.itemsize, raw_bytes(array))
+                        yield key, array if most else array.reshape(entry.shape)
+
+    def into(self, targets: Mapping[str, np.ndarray]) -> None:
+        """Evaluate every tensor straight into the array of its key, by all cores: float32, contiguous, of the tensor's shape."""
+        for plan in self.ready().plans.values():
+            keys = [(key, low) for key, entry in plan.layout.items() for low in range(0, max(1, entry.count), PART)]
+            small = sum(entry.count for entry in plan.layout.values()) <= PART
+            for _ in engine.each(plan, partial(_filler, plan, targets), keys, 1 if small else 0):
+                pass
 
 
-def _cut(plan: Plan, most: int | None) -> Iterator[tuple[str, np.ndarray]]:
-    """The plan's slabs, cut at the bounds of tensors and after every `most` values."""
-    slabs, rest = stream(plan), memoryview(b"")
-    for key, entry in plan.layout.items():
-        for low in range(0, max(1, entry.count), most or max(1, entry.count)):
-            array = np.empty(min(entry.count - low, most or entry.count), DTYPES[entry.dtype])
-            target = raw_bytes(array)
-            while target:
-                rest = rest or next(slabs)
-                count = min(len(rest), len(target))
-                target[:count] = rest[:count]
-                target, rest = target[count:], rest[count:]
-            yield key, array
-    next(slabs, None)  # the check against the records comes after the last byte
+def _filler(plan: Plan, targets: Mapping[str, np.ndarray], evaluator: Evaluator) -> Callable[[tuple[str, int]], None]:
+    def fill(item: tuple[str, int]) -> None:
+        key, low = item
+        entry, dtype = plan.layout[key], DTYPES[plan.layout[key].dtype]
+        target = targets[key].reshape(-1)[low : low + PART]
+        direct = target.dtype == dtype
+        array = target if direct else np.empty(len(target), dtype)
+        evaluator.fill(entry.start + low * dtype.itemsize, raw_bytes(array))
+        if not direct:
+            target[...] = widen(array)
+
+    return fill
 
 
-def assemble(ingredients: Sequence[Ingredient], policy: Policy, facts: Mapping[str, Any]) -> Assembly:
+def assemble(ingredients: Sequence[Ingredient], policy: Policy, facts: Mapping[str, Any], method: Method | None = None) -> Assembly:
     """Compare, then plan. ValueError in one line where the ingredients cannot be combined, or where nothing remains of them."""
     agree(ingredients, policy)
-    plans = {role: found for role in (MODEL, HEAD, OBJECTIVE) if (found := plan(ingredients, role, policy)).layout}
+    plans = {role: found for role in (MODEL, HEAD, OBJECTIVE) if (found := planning.plan(ingredients, role, policy, method)).layout}
     if not plans:
         raise ValueError("nothing remains of this combination: every coefficient is 0; give at least one ingredient a weight")
     givers = [one for one in ingredients if one.gives(MODEL)] or [one for one in ingredients if any(one.gives(role) for role in plans)]
     spec = {key: value for key, value in _common(givers).items() if key not in OWN}
     heads = [one for one in ingredients if one.gives(HEAD)] or givers
     spec |= {key: value for key, value in _common(heads).items() if key in ("classes", "prompts")}
-    leaves = lineage(ingredients)
+    leaves: Any = [] if method else lineage(ingredients)
     spec["lineage"] = {"leaves": leaves, "keys": _report(plans)}
+    if method:  # later combinations take it as a leaf of its own
+        spec["lineage"] |= {"method": repr(method), "operands": [one.identity for one in ingredients]}
     ancestors = {one.spec.get("ancestry") for one in givers}
-    spec["ancestry"] = ancestors.pop() if len(ancestors) == 1 else f"recipe-{_digest(leaves)}"
+    spec["ancestry"] = ancestors.pop() if len(ancestors) == 1 else f"recipe-{_digest(spec['lineage'])}"
     spec["facts"] = dict(facts)
     extras = {name: content for one in givers for name, content in one.extras.items()}
-    return Assembly(spec, plans, extras)
+    return Assembly(spec, plans, extras, method)
 
 
 def _common(ingredients: Sequence[Ingredient]) -> dict[str, Any]:

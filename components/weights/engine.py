@@ -1,266 +1,285 @@
-"""One streamed pass evaluates a linear combination: memory grows with neither the number nor the size of the ingredients.
+"""One pass over the ingredients' bytes evaluates a plan: memory grows with neither the number nor the size of the ingredients.
 
-Values are widened, multiplied by integer numerators, summed in float64 in the order of the ingredients' digests, and divided once: the
-mean of equal tensors is then bit-equal to each of them, and the order in which they were given cannot show.
+Any range of the result can be computed on its own, so that threads and nodes share the work without a word between them. Values are
+multiplied by integer numerators, summed in float64 in the order of the ingredients' digests, and divided once: the mean of equal
+tensors is then bit-equal to each of them, and neither order, threads nor the size of a slab can show.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from fractions import Fraction
+import contextlib
+import hashlib
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from components.weights.agreement import Ingredient
-from components.weights.coefficients import ONE, Rule
-from components.weights.layout import AVERAGED, DTYPES, NAMES, Entry, Layout, arrange, narrow, raw_bytes, widen
-from components.weights.parts import Part, Reader
-from components.weights.policy import NotFinite, Policy
+from components.types import File, in_order
+from components.weights import files
+from components.weights.destination import Destination, destination
+from components.weights.files import CHUNK
+from components.weights.layout import AVERAGED, DTYPES, Entry, narrow, raw_bytes, render, widen
+from components.weights.parts import Reader
+from components.weights.plan import Plan, Slot
+from components.weights.policy import NotFinite
+from components.weights.threads import cores, ordered
 
-SLAB = 1 << 19  # values held at once
-EXACT = 1 << 53
-Terms = list[tuple[int, Fraction, Entry]]  # source, coefficient, where in its file
-Choice = tuple[str, str, Terms]  # kind, dtype of the result
-STATISTICS = ("*running_mean", "*running_var")
-COUNTER = "*num_batches_tracked"
+SLAB = 1 << 18  # values at once from a disk: the partial sums stay in cache, and threads seldom meet at the interpreter's lock
+PIECE = 1 << 20  # and from a remote store, where a request costs more than its bytes
+WINDOW = 1 << 24  # bytes of one batch of requests to a remote store
+STREAMS = 2  # threads that work from or to one: while one computes, the other waits
+ITEM = 16  # chunks of a file that one node makes in one go
+BLEND = 1 << 25  # bytes of float64 values that a method gets at once
+KEPT = 256  # files that stay open
 
-
-@dataclass(frozen=True)
-class Source:
-    """A file with its rule: files of equal recorded digest are one source."""
-
-    name: str
-    part: Part
-    rule: Rule
+Request = tuple[int, int, int]  # source, and the bytes of its tensors
 
 
-@dataclass
-class Slot:
-    """A tensor of the result, or several that follow each other in every file: which bytes of which sources, by which coefficients."""
-
-    kind: str  # averaged, copied from the first source, or equal: copied once all sources are found to be equal
-    keys: list[tuple[str, int]]  # with the number of values of each
-    entry: Entry
-    sources: Terms
-
-    def joins(self, other: Slot) -> bool:
-        """Whether `other`, the next in the result, continues this slot in every source."""
-        return (
-            self.kind == other.kind
-            and self.entry.dtype == other.entry.dtype
-            and len(self.sources) == len(other.sources)
-            and all(
-                (i, a, x.dtype, x.stop) == (j, b, y.dtype, y.start)
-                for (i, a, x), (j, b, y) in zip(self.sources, other.sources, strict=True)
-            )
-        )
-
-    def joined(self, other: Slot) -> Slot:
-        """Both as one."""
-        sources = [(i, a, _span(x, y)) for (i, a, x), (_, _, y) in zip(self.sources, other.sources, strict=True)]
-        return Slot(self.kind, self.keys + other.keys, _span(self.entry, other.entry), sources)
-
-    def key(self, at: int) -> str:
-        """The tensor that holds value number `at`."""
-        for key, count in self.keys:
-            if at < count:
-                return key
-            at -= count
-        raise AssertionError("beyond the slot")
+@contextlib.contextmanager
+def opened(plan: Plan) -> Iterator[Mapping[int, Reader]]:
+    """The readers of all sources that the plan uses."""
+    used = plan.used
+    with contextlib.ExitStack() as stack:
+        readers: dict[int, Reader] = {}
+        for i in used:
+            readers[i] = plan.sources[i].part.reader() if len(used) <= KEPT else _Brief(plan.sources[i].part)
+            stack.callback(readers[i].close)
+        yield readers
 
 
-def _span(first: Entry, last: Entry) -> Entry:
-    return Entry(first.dtype, (first.count + last.count,), first.start, last.stop)
+class _Brief:
+    """A reader that opens its file for each read: there are more of them than a process may hold open."""
+
+    def __init__(self, part: Any) -> None:
+        self.part = part
+
+    def read(self, start: int, buffer: memoryview) -> None:
+        with contextlib.closing(self.part.reader()) as reader:
+            reader.read(start, buffer)
+
+    def ahead(self, start: int, size: int) -> None:
+        """Not worth another opening."""
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
-@dataclass
-class Plan:
-    """What one file of the result will hold, and where each byte comes from."""
+class Evaluator:
+    """Computes ranges of a plan's bytes, in one thread: it owns the buffers."""
 
-    sources: list[Source]
-    layout: Layout
-    slots: list[Slot]
-    report: dict[str, list[str]]  # averaged, copied, counters, from_base, mixed: keys
+    def __init__(self, plan: Plan, readers: Mapping[int, Reader]) -> None:
+        self.plan, self.readers = plan, readers
+        self.remote = any(files.local(url) is None for i in readers for url, _, _ in plan.sources[i].part.extents(0, 1))
+        self._coming: Iterator[np.ndarray] = iter(())
+        most = PIECE if self.remote else SLAB
+        self._raw = np.empty(0 if self.remote else most * 8, np.uint8)
+        self._total, self._wide = np.empty(most), np.empty(most)
 
-
-def sources(ingredients: Sequence[Ingredient], role: str) -> list[Source]:
-    """The files of a role in the order of their digests; equal recorded digests fold into one, the rest keep the given order on ties."""
-    found: dict[tuple[str, int], Source] = {}
-    held = [(one, one.parts[role]) for one in ingredients if role in one.parts]
-    for i, (one, part) in enumerate(held):
-        digest = part.digest if len(held) > 1 else ""  # alone, it need not be known
-        place = (digest, -1 if part.recorded else i)
-        if place in found:
-            found[place] = Source(found[place].name, found[place].part, found[place].rule + one.rule)
-        else:
-            found[place] = Source(part.label, part, one.rule)
-    return [found[place] for place in sorted(found)]
-
-
-def plan(ingredients: Sequence[Ingredient], role: str, policy: Policy) -> Plan:
-    """Decide for every key what is averaged, copied or refused; the ingredients have been found to agree."""
-    files = sources(ingredients, role)
-    keys = {key: None for source in files for key in source.part.layout}
-    base = _base(ingredients, role, files) if policy.bn == "from_base" else None
-    report: dict[str, list[str]] = {"averaged": [], "copied": [], "counters": [], "from_base": [], "mixed": []}
-    chosen: dict[str, Choice] = {}
-    for key in keys:
-        terms = [(i, number, files[i].part.layout[key]) for i in range(len(files)) if (number := _at(files[i], key))]
-        if terms:
-            chosen[key] = _choose(key, terms, files, policy, base, report)
-    return Plan(files, *_slots(chosen), report)
-
-
-def copy(part: Part) -> Plan:
-    """Every tensor of one file, bit for bit and unchecked, in our layout."""
-    chosen = {key: ("copied", entry.dtype, [(0, Fraction(1), entry)]) for key, entry in part.layout.items()}
-    return Plan([Source(part.label, part, ONE)], *_slots(chosen), {"copied": list(chosen)})
-
-
-def _slots(chosen: Mapping[str, Choice]) -> tuple[Layout, list[Slot]]:
-    """The result's layout, and its tensors in that order, joined where they follow each other in every file."""
-    layout = arrange({key: (code, terms[0][2].shape) for key, (_, code, terms) in chosen.items()})
-    slots: list[Slot] = []
-    for key, entry in layout.items():
-        kind, _, terms = chosen[key]
-        slot = Slot(kind, [(key, entry.count)], entry, terms)
-        if slots and slots[-1].joins(slot):
-            slots[-1] = slots[-1].joined(slot)
-        else:
-            slots.append(slot)
-    return layout, slots
-
-
-def _at(source: Source, key: str) -> Fraction:
-    return source.rule.at(key) if key in source.part.layout else Fraction(0)
-
-
-def _base(ingredients: Sequence[Ingredient], role: str, files: Sequence[Source]) -> int | None:
-    """The source that is the common ancestor itself."""
-    ancestors = {one.spec.get("ancestry") for one in ingredients}
-    return next((i for i, source in enumerate(files) if {source.part.digest} == ancestors), None) if role == "model" else None
-
-
-def _choose(key: str, terms: Terms, files: Sequence[Source], policy: Policy, base: int | None, report: dict[str, list[str]]) -> Choice:
-    """(kind, dtype, terms) of one key of the result."""
-    codes = [entry.dtype for _, _, entry in terms]
-    if codes[0] not in AVERAGED:
-        if fnmatchcase(key, COUNTER):
-            report["counters"].append(key)
-            return "copied", codes[0], terms[:1]
-        report["copied"].append(key)
-        return "equal" if len(terms) > 1 else "copied", codes[0], terms
-    mixed = len(set(codes)) > 1
-    code = NAMES[policy.dtype] if policy.dtype else "F32" if mixed else codes[0]
-    if mixed and not policy.dtype:
-        report["mixed"].append(key)
-    if len(terms) > 1 and any(fnmatchcase(key, pattern) for pattern in STATISTICS) and policy.bn != "average":
-        if _equal(terms, files):
-            report["copied"].append(key)
-            return "equal", codes[0], terms
-        if base is None:
-            raise ValueError(_refusal(key, [files[i].name for i, _, _ in terms], policy))
-        report["from_base"].append(key)
-        entry = files[base].part.layout[key]
-        return "averaged", NAMES[policy.dtype] if policy.dtype else entry.dtype, [(base, Fraction(1), entry)]
-    report["averaged"].append(key)
-    return "averaged", code, terms
-
-
-def _refusal(key: str, names: list[str], policy: Policy) -> str:
-    if policy.bn == "from_base":
-        return f"{key} cannot come from the base: the common ancestor is not among the ingredients; add 0 * base, or say --bn average"
-    pair = f"cannot average {names[0]} with {names[1]}"
-    return f"{pair}: their BatchNorm was trained, {key} differs; say --bn from_base | average | recompute=URL"
-
-
-def _equal(terms: Terms, files: Sequence[Source]) -> bool:
-    if len({entry.dtype for _, _, entry in terms}) > 1:
-        return False
-    contents = set()
-    for i, _, entry in terms:
-        buffer = bytearray(entry.stop - entry.start)
-        files[i].part.reader().read(entry.start, memoryview(buffer))
-        contents.add(bytes(buffer))
-    return len(contents) == 1
-
-
-def stream(plan: Plan) -> Iterator[memoryview]:
-    """The bytes of the result's tensors in the order of its layout; each piece is valid until the next is asked for."""
-    readers = [source.part.reader() for source in plan.sources]
-    used = {i for slot in plan.slots for i, _, _ in slot.sources}
-    total, raw = np.empty(SLAB, np.float64), np.empty(SLAB * 8, np.uint8)
-    for slot in plan.slots:
-        for low in range(0, slot.entry.count, SLAB):
-            count = min(SLAB, slot.entry.count - low)
-            if slot.kind == "averaged":
-                result = _average(plan, readers, slot, low, total[:count], raw)
-            else:
-                result = _copy(plan, readers, slot, low, count, raw)
-            yield raw_bytes(result)
-    for i in sorted(used):
-        readers[i].finish()
-
-
-def _load(reader: Reader, entry: Entry, low: int, count: int, raw: np.ndarray) -> np.ndarray:
-    dtype = DTYPES[entry.dtype]
-    piece = raw[: count * dtype.itemsize]
-    reader.read(entry.start + low * dtype.itemsize, raw_bytes(piece))
-    return piece.view(dtype)
-
-
-def _copy(plan: Plan, readers: Sequence[Reader], slot: Slot, low: int, count: int, raw: np.ndarray) -> np.ndarray:
-    first = _load(readers[slot.sources[0][0]], slot.sources[0][2], low, count, raw)
-    if slot.kind == "equal":
-        first = first.copy()
-        for i, _, entry in slot.sources[1:]:
-            other = _load(readers[i], entry, low, count, raw)
-            if other.tobytes() != first.tobytes():
-                key = slot.key(low + int(np.flatnonzero(other != first)[0]))
-                names = [plan.sources[j].name for j in (slot.sources[0][0], i)]
-                raise ValueError(f"cannot average {names[0]} with {names[1]}: {key} is {slot.entry.dtype}, is never averaged, and differs")
-    return first
-
-
-def _average(plan: Plan, readers: Sequence[Reader], slot: Slot, low: int, total: np.ndarray, raw: np.ndarray) -> np.ndarray:
-    """The linear combination of one slab, rounded to the result's dtype."""
-    numbers = [number for _, number, _ in slot.sources]
-    below = math.lcm(*(number.denominator for number in numbers))
-    factors = [float(number * below) for number in numbers]
-    if max(below, *map(abs, factors)) > EXACT:
-        below, factors = 1, [float(number) for number in numbers]
-    alone = len(numbers) == 1 and numbers[0] == 1
-    for k, (i, _, entry) in enumerate(slot.sources):
-        values = _load(readers[i], entry, low, len(total), raw)
-        if alone and entry.dtype == slot.entry.dtype:
-            if not np.isfinite(widen(values)).all():
-                _culprit(plan, readers, slot, low, len(total), raw)
-            return values
+    def fill(self, start: int, out: memoryview) -> None:
+        """Write the bytes [start, start + len(out)) of the result's tensors into `out`; both are bounds of values."""
+        slabs = list(self._slabs(start, start + len(out)))
+        if self.remote:
+            self._coming = self._ahead([(i, *_bytes(entry, low, count)) for slot, low, count in slabs for i, _, entry in slot.sources])
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found below
+            for slot, low, count in slabs:
+                size = count * DTYPES[slot.entry.dtype].itemsize
+                self._slab(slot, low, count, out[:size])
+                out = out[size:]
+
+    def _slabs(self, start: int, stop: int) -> Iterator[tuple[Slot, int, int]]:
+        """(slot, first value, number of values) that cover a range of bytes."""
+        at = bisect_right(self.plan.starts, start) - 1
+        while start < stop:
+            slot = self.plan.slots[at]
+            width = DTYPES[slot.entry.dtype].itemsize
+            most = len(self._total) if slot.kind != "blended" else max(1, min(len(self._total), BLEND // 8 // len(slot.sources)))
+            low, high = (start - slot.entry.start) // width, (min(stop, slot.entry.stop) - slot.entry.start) // width
+            yield from ((slot, first, min(most, high - first)) for first in range(low, high, most))
+            start, at = max(start, min(stop, slot.entry.stop)), at + 1
+
+    def _slab(self, slot: Slot, low: int, count: int, out: memoryview) -> None:
+        result = np.frombuffer(out, DTYPES[slot.entry.dtype])
+        if slot.kind == "averaged" and not slot.alone:
+            self._average(slot, low, count, result)
+        elif slot.kind == "blended":
+            assert self.plan.method is not None
+            combined = self.plan.method.combine(self.gather(slot, low, count), slot.keys[0][0], low, self.plan.prepared)
+            _narrow(combined, slot.entry.dtype, result)
+        else:
+            self._copy(slot, low, count, result)
+        if slot.kind in ("averaged", "blended") and not _finite(result):
+            self._explain(slot, low, count, result)
+
+    def gather(self, slot: Slot, low: int, count: int) -> list[np.ndarray]:
+        """The slab of every source, each as a float64 array of its own."""
+        return [widen(self._read(slot, k, low, count)).astype(np.float64) for k in range(len(slot.sources))]
+
+    def _average(self, slot: Slot, low: int, count: int, result: np.ndarray) -> None:
+        """The linear combination of one slab, rounded once to the result's dtype."""
+        below, factors = slot.factors
+        total, wide = self._total[:count], self._wide[:count]
+        for k, factor in enumerate(factors):
+            values = widen(self._read(slot, k, low, count))
             if k == 0:
-                np.multiply(widen(values), factors[k], out=total, dtype=np.float64)
+                np.copyto(total, values)
+                if factor != 1:
+                    total *= factor
+            elif factor == 1:
+                total += values
             else:
-                total += np.multiply(widen(values), factors[k], dtype=np.float64)
-    if below != 1:
-        total /= below
-    result = narrow(total, slot.entry.dtype)
-    if not np.isfinite(widen(result)).all():
-        _culprit(plan, readers, slot, low, len(total), raw)
+                np.copyto(wide, values)
+                wide *= factor
+                total += wide
+        if below != 1:
+            if below & (below - 1) == 0:
+                total *= 1 / below  # a power of two: as exact, and faster
+            else:
+                total /= below
+        _narrow(total, slot.entry.dtype, result)
+
+    def _copy(self, slot: Slot, low: int, count: int, result: np.ndarray) -> None:
+        """The first source's values; where a slot is `equal`, the others must be the same."""
+        if self.remote:
+            result[...] = self._read(slot, 0, low, count)
+        else:
+            i, _, entry = slot.sources[0]
+            self.readers[i].read(_bytes(entry, low, count)[0], raw_bytes(result))
+        for k in range(1, len(slot.sources) if slot.kind == "equal" else 1):
+            other = self._read(slot, k, low, count)
+            if raw_bytes(other) != raw_bytes(result):
+                key = slot.key(low + int(np.flatnonzero(other != result)[0]))
+                names = [self.plan.sources[slot.sources[j][0]].name for j in (0, k)]
+                raise ValueError(f"cannot average {names[0]} with {names[1]}: {key} is {slot.entry.dtype}, is never averaged, and differs")
+
+    def _read(self, slot: Slot, k: int, low: int, count: int) -> np.ndarray:
+        """Values of the slot's source number k; valid until the next are read."""
+        i, _, entry = slot.sources[k]
+        if self.remote:
+            return next(self._coming).view(DTYPES[entry.dtype])
+        start, stop = _bytes(entry, low, count)
+        piece = self._raw[: stop - start]
+        assert len(piece) == stop - start, "a slab larger than the buffer"
+        self.readers[i].read(start, raw_bytes(piece))
+        return piece.view(DTYPES[entry.dtype])
+
+    def _ahead(self, requests: Sequence[Request]) -> Iterator[np.ndarray]:
+        """The bytes of each request: a batch is fetched while the one before it is used."""
+        def fetch(batch: Sequence[Request]) -> list[np.ndarray]:
+            extents = [self.plan.sources[i].part.extents(start, stop) for i, start, stop in batch]
+            found = iter(files.fetch([each for one in extents for each in one if files.local(each[0]) is None]))
+            return [self._joined(request, one, found) for request, one in zip(batch, extents, strict=True)]
+
+        batches: list[list[Request]] = [[]]
+        for request in requests:
+            if sum(stop - start for _, start, stop in batches[-1]) + request[2] - request[1] > WINDOW and batches[-1]:
+                batches.append([])
+            batches[-1].append(request)
+        for found in ordered(lambda: fetch, batches, 1, ahead=1):
+            yield from found
+
+    def _joined(self, request: Request, extents: Sequence[tuple[str, int, int]], found: Iterator[bytes]) -> np.ndarray:
+        i, start, stop = request
+        if extents and all(files.local(url) is None for url, _, _ in extents):
+            pieces = [np.frombuffer(next(found), np.uint8) for _ in extents]
+            return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        buffer = np.empty(stop - start, np.uint8)
+        self.readers[i].read(start, raw_bytes(buffer))
+        return buffer
+
+    def _explain(self, slot: Slot, low: int, count: int, result: np.ndarray) -> None:
+        """Read the slab once more to name the ingredient and the key that brought NaN or infinity in, or the value that does not fit."""
         at = int(np.flatnonzero(~np.isfinite(widen(result)))[0])
+        value = 0.0
+        for i, number, entry in slot.sources:
+            start, stop = _bytes(entry, low, count)
+            raw = np.empty(stop - start, np.uint8)
+            self.readers[i].read(start, raw_bytes(raw))
+            values = widen(raw.view(DTYPES[entry.dtype]))
+            bad = np.flatnonzero(~np.isfinite(values))
+            if len(bad):
+                raise NotFinite(self.plan.sources[i].name, slot.key(low + int(bad[0])), float(values[bad[0]]))
+            value += float(number) * float(values[at])
+        told = f"{value:.4g}" if slot.kind == "averaged" else "too large"
         raise ValueError(
-            f"{slot.key(low + at)} becomes {total[at]:.4g}, which {AVERAGED[slot.entry.dtype]} cannot hold; "
+            f"{slot.key(low + at)} becomes {told}, which {AVERAGED[slot.entry.dtype]} cannot hold; "
             "ask for a wider dtype, or for smaller coefficients"
         )
-    return result
 
 
-def _culprit(plan: Plan, readers: Sequence[Reader], slot: Slot, low: int, count: int, raw: np.ndarray) -> None:
-    """Read the slab once more to name the ingredient and the key that brought NaN or infinity in."""
-    for i, _, entry in slot.sources:
-        values = widen(_load(readers[i], entry, low, count, raw))
-        bad = np.flatnonzero(~np.isfinite(values))
-        if len(bad):
-            raise NotFinite(plan.sources[i].name, slot.key(low + int(bad[0])), float(values[bad[0]]))
+def _bytes(entry: Entry, low: int, count: int) -> tuple[int, int]:
+    width = DTYPES[entry.dtype].itemsize
+    return entry.start + low * width, entry.start + (low + count) * width
+
+
+def _narrow(values: np.ndarray, code: str, out: np.ndarray) -> None:
+    if code == "BF16":
+        out[...] = narrow(values, code)
+    else:
+        np.copyto(out, values, casting="same_kind")
+
+
+def _finite(values: np.ndarray) -> bool:
+    """Whether all are; a sum is faster to look at, and can only be suspected too often."""
+    wide = widen(values)
+    return bool(np.isfinite(np.add.reduce(wide, dtype=np.float32 if wide.dtype == np.float32 else np.float64)) or np.isfinite(wide).all())
+
+
+def each(plan: Plan, make: Callable[[Evaluator], Callable[[Any], Any]], items: Sequence[Any], threads: int = 0) -> Iterator[Any]:
+    """What `make(evaluator)(item)` gives for each item, in order, computed by all cores."""
+    with opened(plan) as readers:
+        remote = bool(readers) and Evaluator(plan, readers).remote
+        yield from ordered(lambda: make(Evaluator(plan, readers)), items, threads or (STREAMS if remote else cores()))
+
+
+def write(plan: Plan, folder: str, name: str, map: Callable[..., Any] = in_order, progress: Callable[[int], None] | None = None) -> File:
+    """Evaluate a plan into a safetensors file. If anything fails, nothing of the file is left to be found.
+
+    map: spreads the file's chunks over nodes. progress: told the number of bytes, after each chunk, where one process does it all.
+    """
+    header = render(plan.layout)
+    size = len(header) + plan.size
+    target = destination(files.join(folder, name), parts=True)
+    count = -(-size // CHUNK)
+    try:
+        target.begin(size)
+        if map is in_order or not target.parallel or count <= ITEM:
+            done = chunks(plan, header, target, 0, count, progress)
+        else:
+            items = [{"plan": plan, "header": header, "target": target, "first": i, "last": min(i + ITEM, count)} for i in range(0, count, ITEM)]
+            done = [each for made in map(chunks, items) for each in made]
+        target.commit([receipt for _, receipt in done])
+    except BaseException:
+        target.abandon()
+        raise
+    return File(name, size, files.joined(inner for inner, _ in done))
+
+
+def chunks(
+    plan: Plan, header: bytes, target: Destination, first: int, last: int, progress: Callable[[int], None] | None = None
+) -> list[tuple[bytes, Any]]:
+    """Compute, hash and write the chunks [first, last) of a file: (sha256, receipt) of each."""
+    size = len(header) + plan.size
+
+    def make(evaluator: Evaluator) -> Callable[[int], tuple[bytes, Any]]:
+        buffer = memoryview(bytearray(min(target.step, size)))
+
+        def chunk(index: int) -> tuple[bytes, Any]:
+            inner, receipt, stop = hashlib.sha256(), None, min((index + 1) * CHUNK, size)
+            for start in range(index * CHUNK, stop, len(buffer)):
+                piece = buffer[: min(len(buffer), stop - start)]
+                lead = header[start : start + len(piece)]
+                piece[: len(lead)] = lead
+                evaluator.fill(max(0, start - len(header)), piece[len(lead) :])
+                inner.update(piece)
+                receipt = target.put(start, piece)
+            return inner.digest(), receipt
+
+        return chunk
+
+    done = []
+    for index, made in enumerate(each(plan, make, range(first, last), 0 if target.parallel else 1), first):
+        done.append(made)
+        if progress:
+            progress(min(CHUNK, size - index * CHUNK))
+    return done

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from components.types import DataError, File
+from components.types import DataError
+from components.weights.threads import cores, ordered
 
 CHUNK = 1 << 24
 Bytes = bytes | bytearray | memoryview
@@ -62,14 +64,15 @@ def _filesystem(root: str) -> Any:
     return fsspec.core.url_to_fs(root)[0]
 
 
-def _local(url: str) -> str | None:
+def local(url: str) -> str | None:
     """The path on a local disk, or None where the URL is remote."""
     if "://" not in url and "::" not in url:
         return url
     return url.removeprefix("file://") if url.startswith("file://") else None
 
 
-def _remote(url: str) -> tuple[Any, str]:
+def remote(url: str) -> tuple[Any, str]:
+    """The file system of a remote URL, and the path there."""
     scheme, _, rest = url.partition("://")
     filesystem = _filesystem(url if "::" in url else f"{scheme}://{rest.partition('/')[0]}")
     return filesystem, filesystem._strip_protocol(url)
@@ -77,29 +80,66 @@ def _remote(url: str) -> tuple[Any, str]:
 
 def size(url: str) -> int | None:
     """The size in bytes of a file, or None where there is no such file."""
-    local = _local(url)
-    if local is not None:
-        return os.path.getsize(local) if os.path.isfile(local) else None
-    filesystem, path = _remote(url)
+    here = local(url)
+    if here is not None:
+        return os.path.getsize(here) if os.path.isfile(here) else None
+    filesystem, path = remote(url)
     return int(filesystem.size(path)) if filesystem.exists(path) else None
 
 
-def read(url: str, start: int, buffer: memoryview) -> None:
-    """Fill `buffer` with the bytes that begin at `start`; a file that ends before is a DataError. No file stays open between reads."""
-    local = _local(url)
-    if local is not None:
-        with open(local, "rb", buffering=0) as file:
-            file.seek(start)
-            filled = 0
-            while filled < len(buffer) and (got := file.readinto(buffer[filled:])):
+class Opened:
+    """A file open for range reads, from any number of threads at once."""
+
+    def __init__(self, url: str) -> None:
+        self.url, self._local = url, local(url)
+        self._file = os.open(self._local, os.O_RDONLY | os.O_CLOEXEC) if self._local is not None else -1
+
+    def read(self, start: int, buffer: memoryview) -> None:
+        """Fill `buffer` with the bytes that begin at `start`; a file that ends before is a DataError."""
+        filled = 0
+        if self._file >= 0:
+            while filled < len(buffer) and (got := os.preadv(self._file, [buffer[filled:]], start + filled)):
                 filled += got
-    else:
-        filesystem, path = _remote(url)
-        content = filesystem.cat_file(path, start=start, end=start + len(buffer)) if len(buffer) else b""
-        filled = len(content)
-        buffer[:filled] = content
-    if filled < len(buffer):
-        raise DataError(f"{url} is truncated: expected {start + len(buffer)} bytes or more, found {start + filled}; fetch it again")
+        elif len(buffer):
+            filesystem, path = remote(self.url)
+            content = filesystem.cat_file(path, start=start, end=start + len(buffer))
+            filled = len(content)
+            buffer[:filled] = content
+        if filled < len(buffer):
+            raise truncated(self.url, start + len(buffer), start + filled)
+
+    def ahead(self, start: int, size: int) -> None:
+        """Tell the system that these bytes are wanted soon."""
+        if self._file >= 0 and hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._file, start, size, os.POSIX_FADV_WILLNEED)
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def truncated(url: str, expected: int, found: int) -> DataError:
+    """A file that ends too early."""
+    return DataError(f"{url} is truncated: expected {expected} bytes or more, found {found}; fetch it again")
+
+
+def read(url: str, start: int, buffer: memoryview) -> None:
+    """Fill `buffer` with the bytes that begin at `start`; a file that ends before is a DataError."""
+    with contextlib.closing(Opened(url)) as file:
+        file.read(start, buffer)
+
+
+def fetch(ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
+    """The bytes of remote (url, start, stop), all at once; those of one file system are one request to it."""
+    if not ranges:
+        return []
+    filesystem, paths = remote(ranges[0][0])[0], [remote(url)[1] for url, _, _ in ranges]
+    found: list[bytes] = filesystem.cat_ranges(paths, [start for _, start, _ in ranges], [stop for _, _, stop in ranges], on_error="raise")
+    for (url, start, stop), content in zip(ranges, found, strict=True):
+        if len(content) < stop - start:
+            raise truncated(url, stop, start + len(content))
+    return found
 
 
 def pieces(url: str, step: int = CHUNK) -> Iterator[memoryview]:
@@ -112,6 +152,46 @@ def pieces(url: str, step: int = CHUNK) -> Iterator[memoryview]:
         piece = buffer[: min(step, total - start)]
         read(url, start, piece)
         yield piece
+
+
+def digest_of(url: str) -> str:
+    """A file's chunked digest, read by all cores."""
+    total = size(url)
+    if total is None:
+        raise FileNotFoundError(f"{url} does not exist")
+    with contextlib.closing(Opened(url)) as file:
+
+        def make() -> Callable[[int], bytes]:
+            buffer = memoryview(bytearray(min(CHUNK, total, CHUNK if local(url) is None else 1 << 20)))
+
+            def chunk(start: int) -> bytes:
+                inner, stop = hashlib.sha256(), min(start + CHUNK, total)
+                for at in range(start, stop, len(buffer)):
+                    piece = buffer[: min(len(buffer), stop - at)]
+                    file.read(at, piece)
+                    inner.update(piece)
+                return inner.digest()
+
+            return chunk
+
+        return joined(ordered(make, range(0, total, CHUNK), cores()))
+
+
+def joined(chunks: Iterable[bytes]) -> str:
+    """The digest of a file whose chunks have these."""
+    outer = hashlib.sha256()
+    for each in list(chunks) or [hashlib.sha256().digest()]:
+        outer.update(each)
+    return outer.hexdigest()
+
+
+def signature(url: str) -> tuple[int, ...]:
+    """What changes when a local file is written again: inode, size and time."""
+    here = local(url)
+    if here is None:
+        return ()
+    state = os.stat(here)
+    return (state.st_ino, state.st_size, state.st_mtime_ns)
 
 
 def content(url: str) -> bytes | None:
@@ -136,47 +216,3 @@ def document(url: str) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         raise DataError(f"{url} holds a {type(value).__name__} where a JSON object belongs; fetch or write it again")
     return value
-
-
-def write(folder: str, name: str, chunks: Iterable[Bytes]) -> File:
-    """Stream `chunks` into `folder`/`name` and return its size and digest. If a chunk fails, nothing of the file is left to be found."""
-    url = join(folder, name)
-    local = _local(url)
-    total = Digest()
-    if local is not None:
-        os.makedirs(os.path.dirname(local) or ".", exist_ok=True)
-        target: Any = open(local, "wb")  # noqa: SIM115 (closed below, or abandoned)
-    else:
-        filesystem, path = _remote(url)
-        target = filesystem.open(path, "wb")
-    complete = False
-    try:
-        for chunk in chunks:
-            total.update(chunk)
-            target.write(chunk)
-        if local is not None:
-            target.flush()
-            os.fsync(target.fileno())  # the record that says "done" must not reach the disk before the payload
-        target.close()
-        complete = True
-    finally:
-        if not complete:
-            _abandon(target, url)
-    return File(name, total.size, total.hexdigest())
-
-
-def _abandon(target: Any, url: str) -> None:
-    """Drop a half-written file: merely closing a remote one would publish it."""
-    from fsspec.spec import AbstractBufferedFile
-
-    local = _local(url)
-    if isinstance(target, AbstractBufferedFile):
-        target.discard()
-        target.closed = True
-        return
-    target.close()
-    if local is not None:
-        os.remove(local)
-    else:
-        filesystem, path = _remote(url)
-        filesystem.rm_file(path)

@@ -13,19 +13,17 @@ Folders of the Hugging Face hub are read as well, also where the model is in sha
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
-from components.types import DataError, File
-from components.weights import files
+from components.types import DataError, File, in_order
+from components.weights import destination, engine, files
 from components.weights.agreement import HEAD, MODEL, OBJECTIVE
 from components.weights.assembly import Assembly
 from components.weights.card import card
-from components.weights.engine import Plan, stream
-from components.weights.layout import render
 from components.weights.parts import Part, Stored
+from components.weights.plan import Plan
 from components.weights.sharded import INDEX, sharded
 
 FORMAT = 1
@@ -48,7 +46,7 @@ class Folder:
     side: dict[str, File | None]  # the files that travel, with their records
 
 
-def read(url: str) -> Folder:
+def read(url: str, check: bool = False) -> Folder:
     """Open a folder by its configuration. ValueError: no checkpoint, or one of another format; DataError: a damaged one."""
     kind, config = _config(url)
     ours = config.pop("stockpot", {})
@@ -75,7 +73,7 @@ def read(url: str) -> Folder:
         raise ValueError(f"no weights at {url}: {names[MODEL]} is missing; {remedy}")
     for role, name in present.items():
         address = files.join(url, name)
-        parts[role] = Stored(address, address, records.get(name))
+        parts[role] = Stored(address, address, records.get(name), check)
     return Folder(spec, parts, {name: records.get(name) for name in exists if name not in [*names.values(), names[MODEL] + INDEX]})
 
 
@@ -101,24 +99,32 @@ def side_files(url: str, side: Mapping[str, File | None]) -> dict[str, bytes]:
     return found
 
 
-def write(url: str, assembly: Assembly) -> list[File]:
+def write(url: str, assembly: Assembly, map: Callable[..., Any] = in_order, progress: Callable[[int, int], None] | None = None) -> list[File]:
     """Write the folder: tensors first, the configuration that names their digests last."""
     spec, plans = assembly.spec, {role: plan for role, plan in assembly.plans.items() if plan.layout}
     kind = spec.get("kind") or "open_clip"
     _writable(url, kind, spec, plans)
     names = {MODEL: MODELS[kind], **SIDE}
-    written = [files.write(url, names[role], chain([render(plan.layout)], stream(plan))) for role, plan in plans.items()]
-    written += [files.write(url, name, [content]) for name, content in sorted(assembly.extras.items())]
+    done, total = 0, sum(plan.size for plan in plans.values())
+
+    def more(count: int) -> None:
+        nonlocal done
+        done = min(done + count, total)
+        if progress:
+            progress(done, total)
+
+    written = [engine.write(plan, url, names[role], map, more) for role, plan in plans.items()]
+    written += [destination.write(url, name, [content]) for name, content in sorted(assembly.extras.items())]
     ours = {key: value for key, value in spec.items() if key not in ("kind", "model_cfg", "preprocess_cfg")}
     ours |= {"format": FORMAT, "files": [[file.name, file.size, file.digest] for file in written]}
-    written.append(files.write(url, "card.md", [card(spec, kind, [file.name for file in written]).encode()]))
+    written.append(destination.write(url, "card.md", [card(spec, kind, [file.name for file in written]).encode()]))
     architecture, preprocess = spec.get("model_cfg") or {}, spec.get("preprocess_cfg") or {}
     if kind == "open_clip":
         config = {"model_cfg": architecture, "preprocess_cfg": preprocess, "stockpot": ours}
     else:
         config = {**architecture, "stockpot": {**ours, "preprocess_cfg": preprocess}}
     text = json.dumps(config, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-    written.append(files.write(url, CONFIGS[kind], [text.encode()]))
+    written.append(destination.write(url, CONFIGS[kind], [text.encode()]))
     return written
 
 

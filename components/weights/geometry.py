@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from components.weights.agreement import HEAD, MODEL, OBJECTIVE
-from components.weights.engine import STATISTICS
+from components.weights.plan import STATISTICS
 from components.weights.layout import AVERAGED, DTYPES, Layout, raw_bytes, widen
 from components.weights.parts import Part
 from components.weights.space import Checkpoint

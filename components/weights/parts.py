@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
@@ -16,10 +16,11 @@ SAMPLE = 1 << 20
 
 
 class Part(Protocol):
-    """What the engine reads from."""
+    """What the engine reads from. It can be pickled while it holds no tensors itself."""
 
     label: str
     recorded: bool  # the digest is of every byte, not of a sample
+    check: bool  # it is to be verified before use
 
     @property
     def layout(self) -> Layout: ...
@@ -29,13 +30,23 @@ class Part(Protocol):
 
     def reader(self) -> Reader: ...
 
+    def extents(self, start: int, stop: int) -> Sequence[tuple[str, int, int]]:
+        """(url, first byte, last byte + 1) of the tensors' bytes [start, stop), in order; nothing for what lies in memory."""
+        ...
+
+    def verify(self) -> None:
+        """DataError where its bytes are not those that were recorded; each file is read once in a process."""
+
 
 class Reader(Protocol):
-    """Range reads of the tensors' bytes; `finish` raises DataError where what was read is not what was recorded."""
+    """Range reads of the tensors' bytes, from any number of threads."""
 
     def read(self, start: int, buffer: memoryview) -> None: ...
 
-    def finish(self) -> None: ...
+    def ahead(self, start: int, size: int) -> None:
+        """These bytes are wanted soon."""
+
+    def close(self) -> None: ...
 
 
 @lru_cache(maxsize=16)
@@ -47,8 +58,8 @@ def _shared(text: bytes, room: int) -> dict[str, Entry]:
 class Stored:
     """A safetensors file at a URL, with the size and digest recorded when it was written, where they are known."""
 
-    def __init__(self, url: str, label: str, record: File | None = None) -> None:
-        self.url, self.label, self.record = url, label, record
+    def __init__(self, url: str, label: str, record: File | None = None, check: bool = False) -> None:
+        self.url, self.label, self.record, self.check = url, label, record, check
         self.recorded = record is not None
 
     @cached_property
@@ -95,45 +106,47 @@ class Stored:
         return f"sampled-{sample.hexdigest()}"
 
     def reader(self) -> Reader:
-        """A pass over the tensors' bytes that checks them against the record."""
-        return _StoredReader(self, self._header[0])
+        """The file opened; it stays open until `close`."""
+        return _StoredReader(files.Opened(self.url), self._header[0])
+
+    def extents(self, start: int, stop: int) -> Sequence[tuple[str, int, int]]:
+        """Where they lie in the file."""
+        begin = self._header[0]
+        return [(self.url, begin + start, begin + stop)]
 
     def verify(self) -> None:
-        """Read everything and compare with the record."""
-        self._compare(files.digest(files.pieces(self.url)))
-
-    def _compare(self, found: str) -> None:
-        if self.record is not None and found != self.record.digest:
+        """Read everything and compare with the record, unless this process did so before and the file is as it was."""
+        state = (self.url, self.record, files.signature(self.url))
+        if self.record is None or state in _verified:
+            return
+        found = files.digest_of(self.url)
+        if found != self.record.digest:
             told = f"expected digest {self.record.digest[:12]}, found {found[:12]} in {self.record.size} bytes"
             raise DataError(f"{self.url} is not as recorded: {told}; fetch or train it again")
+        _verified.add(state)
+
+
+_verified: set[Any] = set()
 
 
 class _StoredReader:
-    def __init__(self, part: Stored, begin: int) -> None:
-        self.part, self.begin, self.next = part, begin, 0
-        self.digest = files.Digest() if part.record is not None else None
-        if self.digest is not None:
-            self.digest.update(part._bytes(0, begin))
+    def __init__(self, file: files.Opened, begin: int) -> None:
+        self.file, self.begin = file, begin
 
     def read(self, start: int, buffer: memoryview) -> None:
-        files.read(self.part.url, self.begin + start, buffer)
-        if self.digest is not None and start == self.next:
-            self.digest.update(buffer)
-            self.next += len(buffer)
+        self.file.read(self.begin + start, buffer)
 
-    def finish(self) -> None:
-        if self.part.record is None:
-            return
-        if self.digest is not None and self.digest.size == self.part.record.size:
-            self.part._compare(self.digest.hexdigest())
-        else:  # read in part, or not in the file's order
-            self.part.verify()
+    def ahead(self, start: int, size: int) -> None:
+        self.file.ahead(self.begin + start, size)
+
+    def close(self) -> None:
+        self.file.close()
 
 
 class Memory:
     """Named arrays as if they lay in a file."""
 
-    recorded = True
+    recorded, check = True, False
 
     def __init__(self, tensors: Mapping[str, Any], label: str) -> None:
         self.label = label
@@ -166,5 +179,15 @@ class Memory:
                 filled += len(piece)
             at += 1
 
-    def finish(self) -> None:
+    def extents(self, start: int, stop: int) -> Sequence[tuple[str, int, int]]:
+        """Nothing of it lies in a file."""
+        return ()
+
+    def verify(self) -> None:
         """Memory has no record to disagree with."""
+
+    def ahead(self, start: int, size: int) -> None:
+        """It is here already."""
+
+    def close(self) -> None:
+        """There is nothing to close."""

@@ -27,7 +27,7 @@ class Joined:
         self.label = label
         self.pieces: list[tuple[Any, Layout | None]] = list(pieces)
         self.recorded = all(part.recorded for part, _ in pieces)
-        self.check = any(getattr(part, "check", False) for part, _ in pieces)
+        self.check = any(part.check for part, _ in pieces)
 
     @cached_property
     def _starts(self) -> list[int]:
@@ -91,10 +91,6 @@ class _JoinedReader:
     def ahead(self, start: int, size: int) -> None:
         for at, low, high in self.joined.spans(start, start + size):
             self.readers[at].ahead(low, high - low)
-
-    def finish(self) -> None:
-        for reader in self.readers:
-            reader.finish()
 
     def close(self) -> None:
         for reader in self.readers:

@@ -9,7 +9,7 @@ from fractions import Fraction
 from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any
 
-from components.types import File
+from components.types import File, in_order
 from components.weights.coefficients import ONE, Rule, exact, rule
 from components.weights.policy import Policy
 
@@ -95,11 +95,20 @@ class Vector:
         """Stream the values; bfloat16 comes as the structured dtype `layout.BFLOAT16`."""
         return self.assembly.tensors()
 
-    def save(self, url: str, map: Callable[..., Any] = map) -> list[File]:
-        """Write a checkpoint folder in one streamed pass. `map` is accepted as for every payload; one pass does not need it."""
+    def save(self, url: str, map: Callable[..., Any] = in_order, progress: Callable[[int, int], None] | None = None) -> list[File]:
+        """Write a checkpoint folder in one streamed pass.
+
+        map: as `run.map`; the chunks of a large file then spread over nodes. progress: told (bytes done, bytes of tensors in all).
+        """
         from components.weights.folder import write
 
-        return write(url, self.assembly)
+        return write(url, self.assembly.ready(), map, progress)
+
+    def verify(self) -> None:
+        """DataError where an ingredient's bytes are not those that were recorded. Each file is read once in a process."""
+        for plan in self.assembly.plans.values():
+            for i in plan.used:
+                plan.sources[i].part.verify()
 
     def summary(self) -> dict[str, Any]:
         """What a record says of it: digest (None for a combination, which has one once it is saved), ancestry, lineage, facts ..."""
@@ -109,15 +118,16 @@ class Vector:
 
     @classmethod
     def load(cls, url: str) -> Checkpoint:
-        """The checkpoint at a URL."""
-        return Checkpoint(url)
+        """The checkpoint at a URL, checked against its record when it is first read."""
+        return Checkpoint(url, check=True)
 
 
 class Checkpoint(Vector):
     """A model specification and named tensors that lie at a URL, read when they are asked for; `of` makes one from arrays."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, url: str, check: bool = False) -> None:
+        """check: compare all its bytes with the recorded digests, once in a process, before they are used."""
+        self.url, self._check = url, check
 
     @classmethod
     def of(cls, tensors: Mapping[str, np.ndarray], spec: Mapping[str, Any], extras: Mapping[str, bytes] | None = None) -> Checkpoint:
@@ -128,6 +138,9 @@ class Checkpoint(Vector):
         label = f"{spec.get('name') or 'a model'} in memory"
         parts: dict[str, Part] = {role: Memory(named, label) for role, named in split(tensors).items()}
         return _made(Folder({"kind": "open_clip", **spec}, parts, {}), extras or {})
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"url": self.url, "_check": self._check} if self.url else self.__dict__  # a handle, not what was read through it
 
     def __repr__(self) -> str:
         return f"Checkpoint({self.url!r})" if self.url else f"Checkpoint.of(<{', '.join(self.parts)}>)"
@@ -144,7 +157,7 @@ class Checkpoint(Vector):
     def _folder(self) -> Folder:
         from components.weights.folder import read
 
-        return read(self.url)
+        return read(self.url, self._check)
 
     @property
     def parts(self) -> Mapping[str, Part]:
@@ -171,7 +184,7 @@ class Checkpoint(Vector):
     @cached_property
     def assembly(self) -> Assembly:
         from components.weights.assembly import Assembly
-        from components.weights.engine import copy
+        from components.weights.plan import copy
 
         return Assembly(self._folder.spec, {role: copy(part) for role, part in self.parts.items()}, self.extras)
 
@@ -198,6 +211,9 @@ class Combination(Vector):
     policy: Policy = field(default_factory=Policy)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: self.__dict__[name] for name in ("terms", "policy", "facts")}
+
     def __repr__(self) -> str:
         told = [f"{weight.to_json() if weight.plain else '(by key)'} {one}" for one, weight in self.terms[:3]]
         return f"Combination({' + '.join(told)}{f' and {len(self.terms) - 3} more' if len(self.terms) > 3 else ''})"
@@ -213,18 +229,19 @@ class Combination(Vector):
     def assembly(self) -> Assembly:
         from components.weights.assembly import assemble
 
-        return assemble(self._ingredients(), self.policy, self.facts)
+        return assemble(ingredients(self.terms), self.policy, self.facts)
 
-    def _ingredients(self) -> list[Ingredient]:
-        from components.weights.agreement import Ingredient
 
-        names = [str(checkpoint.spec.get("name") or "") for checkpoint, _ in self.terms]
-        if len(set(names)) < len(names) or not all(names):  # names that do not tell them apart
-            names = [one.url or name or "a model in memory" for (one, _), name in zip(self.terms, names, strict=True)]
-        return [
-            Ingredient(name, weight, one.parts, one.spec, one.extras, one.digest)
-            for name, (one, weight) in zip(names, self.terms, strict=True)
-        ]
+def ingredients(terms: Sequence[Term]) -> list[Ingredient]:
+    """The terms as the engine sees them."""
+    from components.weights.agreement import Ingredient
+
+    names = [str(checkpoint.spec.get("name") or "") for checkpoint, _ in terms]
+    if len(set(names)) < len(names) or not all(names):  # names that do not tell them apart
+        names = [one.url or name or "a model in memory" for (one, _), name in zip(terms, names, strict=True)]
+    return [
+        Ingredient(name, weight, one.parts, one.spec, one.extras, one.digest) for name, (one, weight) in zip(names, terms, strict=True)
+    ]
 
 
 def _fold(terms: Sequence[Term]) -> tuple[Term, ...]:

@@ -9,7 +9,8 @@ from typing import Literal
 
 from components.types import File
 from components.weights import Policy, Vector
-from components.weights.files import join, pieces, size, write
+from components.weights.destination import write
+from components.weights.files import join, pieces, size
 from components.weights.foreign import TORCH
 from pipelines.commands import text
 from pipelines.commands.import_ import verified

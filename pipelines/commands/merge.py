@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
         raise ValueError("merge needs --out URL for the result, or --plan")
     if options.out:
         refuse_taken(options.out)
-    models = [checkpoint(name, options) for name in names]
+    models = [checkpoint(name, options, check=False) for name in names]
     if options.plan:
         print(*planned(rule, names, models, options), sep="\n")
         return 0

@@ -75,9 +75,9 @@ def winner(name: str, preset: str, store: Store) -> str:
     return store.payload(record)
 
 
-def checkpoint(word: str, where: Where) -> Checkpoint:
-    """The model that a word names, unread."""
-    return Checkpoint(located(word, where))
+def checkpoint(word: str, where: Where, check: bool = True) -> Checkpoint:
+    """The model that a word names, unread. check: its bytes are compared with their record when they are first used."""
+    return Checkpoint(located(word, where), check)
 
 
 @contextlib.contextmanager

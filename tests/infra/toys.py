@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from components.types import DataError, Diverged, File, maps, revision
-from components.weights.files import write
+from components.weights.destination import write
 
 
 class Blob:

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.types import DataError, File
-from components.weights import Checkpoint, NotFinite, Vector, files, mean
+from components.types import DataError, File, in_order
+from components.weights import Checkpoint, NotFinite, Vector, destination, files, mean
 from components.weights.layout import BFLOAT16, CODES, DTYPES, arrange, parse, render
 
 SPEC = {"kind": "open_clip", "model_cfg": {"embed_dim": 4}, "preprocess_cfg": {"size": 8}, "classes": ["ja", "näin"], "name": "tiny"}
@@ -156,7 +156,7 @@ def test_a_file_whose_chunks_fail_leaves_nothing(tmp_path: Path) -> None:
 
     for url in (f"{tmp_path}/x", "memory://stockpot-test/abandoned"):
         with pytest.raises(RuntimeError, match="power"):
-            files.write(url, "payload", chunks())
+            destination.write(url, "payload", chunks())
         assert files.size(f"{url}/payload") is None
 
 
@@ -256,9 +256,13 @@ def test_flipped_bytes_and_short_files_are_found_against_the_record(tmp_path: Pa
     sound = path.read_bytes()
     broken = bytearray(sound)
     broken[-3] ^= 1
-    soup = lambda: mean([Checkpoint(f"{tmp_path}/{i}") for i in range(2)])  # noqa: E731
+    soup = lambda: mean([Checkpoint.load(f"{tmp_path}/{i}") for i in range(2)])  # noqa: E731
     path.write_bytes(bytes(broken))
-    for use in (lambda: soup().save(f"{tmp_path}/soup"), lambda: list(Checkpoint(f"{tmp_path}/1").tensors())):
+    for use in (
+        lambda: soup().save(f"{tmp_path}/soup"),
+        lambda: list(Checkpoint.load(f"{tmp_path}/1").tensors()),
+        lambda: mean([Checkpoint(f"{tmp_path}/{i}") for i in range(2)]).verify(),
+    ):
         with pytest.raises(DataError, match=f"{name} is not as recorded: expected digest"):
             use()
     path.write_bytes(sound[:-5])
@@ -275,7 +279,23 @@ def test_part_of_a_file_is_checked_as_well(tmp_path: Path) -> None:
     broken[-3] ^= 1  # in visual.proj
     path.write_bytes(bytes(broken))
     with pytest.raises(DataError, match="not as recorded"):
-        list(Checkpoint(f"{tmp_path}/0").only("logit_scale").tensors())
+        list(Checkpoint.load(f"{tmp_path}/0").only("logit_scale").tensors())
+
+
+def test_a_file_is_checked_once_in_a_process_and_again_when_it_was_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(0).save(f"{tmp_path}/0")
+    read: list[str] = []
+    digest_of = files.digest_of
+    monkeypatch.setattr(files, "digest_of", lambda url: read.append(url) or digest_of(url))
+    for _ in range(3):
+        list(Checkpoint.load(f"{tmp_path}/0").tensors())
+    assert len(read) == len(set(read)) == 3  # the model's file, the head's and the objective's
+    path = tmp_path / "0" / WEIGHTS
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(DataError, match="not as recorded"):
+        list(Checkpoint.load(f"{tmp_path}/0").tensors())
 
 
 @pytest.mark.parametrize(
@@ -415,4 +435,4 @@ def test_bfloat16_of_torch_comes_back(tmp_path: Path) -> None:
 
 
 def test_records_are_what_the_runner_expects(tmp_path: Path) -> None:
-    assert all(isinstance(file, File) for file in make().save(f"{tmp_path}/x", map=map))
+    assert all(isinstance(file, File) for file in make().save(f"{tmp_path}/x", in_order))

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.predictions import Predictions
-from components.types import File, Score
+from components.types import File, Score, in_order
 from infra.errors import IntegrityError, StoreError, exit_code_of
 from infra.store import Record, Store
 from infra.store.record import FORMAT, decode, encode
@@ -111,8 +111,8 @@ def predictions() -> Predictions:
 def finish(store: Store, key: str) -> None:
     """As a worker does: the payload first, the record last."""
     attempt, url = store.attempt(key)
-    files = [{"name": f.name, "size": f.size, "digest": f.digest} for f in predictions().save(url, map)]
-    assert all(isinstance(f, File) for f in predictions().save(url, map))
+    files = [{"name": f.name, "size": f.size, "digest": f.digest} for f in predictions().save(url, in_order)]
+    assert all(isinstance(f, File) for f in predictions().save(url, in_order))
     store.publish(record(key=key, result={"type": "components.predictions:Predictions", "attempt": attempt, "files": files}))
 
 
@@ -134,7 +134,7 @@ def test_a_copied_store_keeps_every_hit(tmp_path: Path) -> None:
 def test_attempts_lie_beside_each_other_and_only_the_recorded_one_counts(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     _, lost = store.attempt("predict-1")
-    predictions().save(lost, map)
+    predictions().save(lost, in_order)
     assert not store.has("predict-1")
     with pytest.raises(StoreError, match="not finished"):
         store.load("predict-1")

@@ -17,7 +17,7 @@ import components.merge
 from components.predictions import Predictions
 from components.types import Dataset, File, Run, revision
 from components.weights import Checkpoint, Combination, Policy
-from components.weights.files import write
+from components.weights.destination import write
 from components.weights.layout import arrange, render
 from pipelines.__main__ import main
 from pipelines.commands.merge import shortened

@@ -1,0 +1,165 @@
+"""Where bytes go: nothing of a file can be found under its name before it is complete."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from components.types import File
+from components.weights import files
+from components.weights.files import CHUNK, Bytes, Digest
+
+
+class Destination(Protocol):
+    """A file about to be. It can be pickled, so that several processes write their parts of it."""
+
+    parallel: bool  # parts of CHUNK bytes may be put in any order, from any thread or node
+    step: int  # bytes that are best put at once
+
+    def begin(self, size: int) -> None:
+        """Make room, where that is possible: a full disk is found before the work."""
+
+    def put(self, start: int, content: Bytes) -> Any:
+        """Write bytes at their place; what it returns is given to `commit`."""
+
+    def commit(self, receipts: list[Any] | None = None) -> None:
+        """Make the file visible, complete and on disk. receipts: of its parts, in order."""
+
+    def abandon(self) -> None:
+        """Leave nothing behind."""
+
+
+def destination(url: str, parts: bool = False) -> Destination:
+    """The file at `url`. parts: it is put in pieces of CHUNK bytes, the last one excepted."""
+    path = files.local(url)
+    if path is not None:
+        return Local(path)
+    filesystem, _ = files.remote(url)
+    return Multipart(url) if parts and hasattr(filesystem, "call_s3") else Stream(url)
+
+
+def write(folder: str, name: str, chunks: Iterable[Bytes]) -> File:
+    """Stream `chunks` into `folder`/`name` and return its size and digest. If a chunk fails, nothing of the file is left to be found."""
+    target, total = destination(files.join(folder, name)), Digest()
+    try:
+        for chunk in chunks:
+            target.put(total.size, chunk)
+            total.update(chunk)
+        target.commit()
+    except BaseException:
+        target.abandon()
+        raise
+    return File(name, total.size, total.hexdigest())
+
+
+class Local:
+    """A file on a disk, written under a hidden name beside its own."""
+
+    parallel, step = True, 1 << 20
+
+    def __init__(self, path: str) -> None:
+        folder, name = os.path.split(path)
+        self.path, self.hidden = path, os.path.join(folder, f".{name}.{uuid.uuid4().hex[:8]}.partial")
+        os.makedirs(folder or ".", exist_ok=True)
+        self._file = -1
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_file": -1}
+
+    def _open(self) -> int:
+        if self._file < 0:
+            self._file = os.open(self.hidden, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        return self._file
+
+    def begin(self, size: int) -> None:
+        if size and hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(self._open(), 0, size)
+
+    def put(self, start: int, content: Bytes) -> None:
+        file, rest = self._open(), memoryview(content).cast("B")
+        while rest:
+            written = os.pwrite(file, rest, start)
+            start, rest = start + written, rest[written:]
+
+    def commit(self, receipts: list[Any] | None = None) -> None:
+        os.fsync(self._open())  # the record that says "done" must not reach the disk before the payload
+        self._close()
+        os.replace(self.hidden, self.path)
+
+    def _close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def abandon(self) -> None:
+        self._close()
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(self.hidden)
+
+
+class Stream:
+    """A file on any file system, written from its first byte to its last."""
+
+    parallel, step = False, CHUNK
+
+    def __init__(self, url: str) -> None:
+        self.filesystem, self.path = files.remote(url)
+        self._file = self.filesystem.open(self.path, "wb")
+
+    def begin(self, size: int) -> None:
+        """Nothing can be reserved."""
+
+    def put(self, start: int, content: Bytes) -> None:
+        self._file.write(content)
+
+    def commit(self, receipts: list[Any] | None = None) -> None:
+        self._file.close()
+
+    def abandon(self) -> None:
+        """Merely closing a remote file would publish what there is of it."""
+        from fsspec.spec import AbstractBufferedFile
+
+        if isinstance(self._file, AbstractBufferedFile):
+            self._file.discard()
+            self._file.closed = True
+            return
+        self._file.close()
+        self.filesystem.rm_file(self.path)
+
+
+class Multipart:
+    """An object on S3, uploaded in parts as they are ready; it exists once all of them are named in order."""
+
+    parallel, step = True, CHUNK
+
+    def __init__(self, url: str) -> None:
+        self.url, self.upload = url, ""
+        _, path = files.remote(url)
+        self.bucket, _, self.key = path.partition("/")
+
+    def _call(self, method: str, **arguments: Any) -> Any:
+        filesystem, _ = files.remote(self.url)
+        return filesystem.call_s3(method, Bucket=self.bucket, Key=self.key, **arguments)
+
+    def begin(self, size: int) -> None:
+        if -(-size // CHUNK) > 10_000:
+            raise ValueError(f"{self.url} would have {size} bytes, more than an upload of 10,000 parts holds; write it to a disk")
+        if not self.upload:
+            self.upload = self._call("create_multipart_upload")["UploadId"]
+
+    def put(self, start: int, content: Bytes) -> str:
+        number = start // CHUNK + 1
+        tag: str = self._call("upload_part", UploadId=self.upload, PartNumber=number, Body=bytes(content))["ETag"]
+        return tag
+
+    def commit(self, receipts: list[Any] | None = None) -> None:
+        parts = [{"PartNumber": i + 1, "ETag": tag} for i, tag in enumerate(receipts or [])]
+        self._call("complete_multipart_upload", UploadId=self.upload, MultipartUpload={"Parts": parts})
+        files.remote(self.url)[0].invalidate_cache()
+
+    def abandon(self) -> None:
+        if self.upload:
+            self._call("abort_multipart_upload", UploadId=self.upload)

@@ -1,0 +1,41 @@
+"""One pass over the values of several ingredients, for the statistics that a method needs before it combines them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from components.weights import engine
+from components.weights.engine import Evaluator
+from components.weights.plan import Plan, Slot
+
+T = TypeVar("T")
+
+
+class Scan:
+    """What a method sees of its ingredients before it combines them: every slab once, by all cores."""
+
+    def __init__(self, plans: Sequence[Plan], order: tuple[int, ...]) -> None:
+        self.order, self._plans = order, plans  # order: which of the ingredients, as they were given, each value is of
+        self.keys = {key: each.layout[key] for each in self._plans for slot in each.slots if slot.kind == "blended" for key, _ in slot.keys}
+
+    @property
+    def count(self) -> int:
+        """Values of one ingredient."""
+        return sum(entry.count for entry in self.keys.values())
+
+    def __call__(self, visit: Callable[[str, int, list[np.ndarray]], T]) -> Iterator[T]:
+        """What `visit(key, first value, values)` gives for each slab, in order; values: float64, one array an ingredient, free to be overwritten."""
+        for plan in self._plans:
+            slots = [slot for slot in plan.slots if slot.kind == "blended"]
+            if not slots:
+                continue
+            most = max(1, min(engine.SLAB, engine.BLEND // 8 // len(slots[0].sources)))
+            items = [(slot, low, min(most, slot.entry.count - low)) for slot in slots for low in range(0, slot.entry.count, most)]
+
+            def make(evaluator: Evaluator) -> Callable[[tuple[Slot, int, int]], T]:
+                return lambda item: visit(item[0].keys[0][0], item[1], evaluator.gather(*item))
+
+            yield from engine.each(plan, make, items)
