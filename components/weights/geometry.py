@@ -13,9 +13,9 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from components.weights.agreement import HEAD, MODEL, OBJECTIVE
-from components.weights.plan import STATISTICS
 from components.weights.layout import AVERAGED, DTYPES, Layout, raw_bytes, widen
 from components.weights.parts import Part
+from components.weights.plan import STATISTICS
 from components.weights.space import Checkpoint
 
 SLAB = 1 << 16  # values of a tensor that are multiplied at once
