@@ -4,7 +4,8 @@ from components.merge.best import best
 from components.merge.ensemble import ensemble, greedy_ensemble
 from components.merge.greedy import greedy
 from components.merge.learned import learned
+from components.merge.lines import lines
 from components.merge.uniform import uniform
 from components.merge.wise_ft import wise_ft
 
-__all__ = ["best", "ensemble", "greedy", "greedy_ensemble", "learned", "uniform", "wise_ft"]
+__all__ = ["best", "ensemble", "greedy", "greedy_ensemble", "learned", "lines", "uniform", "wise_ft"]

@@ -44,8 +44,8 @@ def products(vectors: np.ndarray) -> np.ndarray:
 
 def cosines(gram: np.ndarray) -> np.ndarray:
     """The cosines of the vectors with these inner products [R, R]; 0 where one of them has no length."""
-    norms = np.sqrt(np.diag(gram))
-    scale = np.outer(norms, norms)
+    squares = np.diag(gram)
+    scale = np.sqrt(np.outer(squares, squares))  # of equal vectors exactly their product: the cosine is then 1
     found: np.ndarray = np.divide(gram, scale, out=np.zeros_like(gram), where=scale > 0).clip(-1, 1)
     return found
 
