@@ -5,16 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from itertools import takewhile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.types import File
 from components.weights import Checkpoint, Combination, Vector, mean
 from pipelines.commands import text
+from pipelines.commands.bar import shown
 from pipelines.commands.models import checkpoint, scratch
 from pipelines.commands.partial import refuse_taken, whole
 from pipelines.commands.rules import Rule, chosen
 from pipelines.commands.studies import Where, option
+
+if TYPE_CHECKING:
+    from components.weights.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,7 @@ class Options(Where):
 
     out: str = option("", "folder or URL for the result")
     plan: bool = option(False, "say what would be read, averaged and copied, and write nothing")
+    verify: bool = option(False, "compare every byte of the models with what was recorded first")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -31,17 +37,20 @@ def main(argv: Sequence[str]) -> int:
         raise ValueError("merge needs --out URL for the result, or --plan")
     if options.out:
         refuse_taken(options.out)
-    models = [checkpoint(name, options, check=False) for name in names]
+    models = [checkpoint(name, options) for name in names]
+    if options.verify:
+        for model in models:
+            model.verify()
     if options.plan:
         print(*planned(rule, names, models, options), sep="\n")
         return 0
     with scratch() as run:
-        merged = rule.call(models, options, run)
+        merged = rule.measured(rule.call(models, options, run), options, run)
         if isinstance(merged, Vector):
             print(*told(rule, merged, names, models), sep="\n", flush=True)
         started = time.monotonic()
-        with whole(options.out) as folder:
-            files = merged.save(folder)
+        with whole(options.out) as folder, shown("merging") as progress:
+            files = merged.save(folder, **({"progress": progress} if progress else {}))
         seconds = time.monotonic() - started
         print(*kept(options.out, merged, files, seconds), sep="\n")
     return 0
@@ -60,9 +69,30 @@ def kept(url: str, made: Any, files: Sequence[File], seconds: float) -> list[str
 
 def planned(rule: Rule, names: Sequence[str], models: Sequence[Checkpoint], options: Any) -> list[str]:
     """What a merge would do. A rule that looks at data or tensors first is told as the mean of its models."""
+    from components.weights.plan import COUNTER, STATISTICS
+
+    merged = mean(models, rule.policy(options)) if rule.computes else rule.call(models, options, None)
+    lines = told(rule, merged, names, models)
+    plans = merged.assembly.plans.values()
     if rule.computes:
-        return [*told(rule, mean(models, rule.policy(options)), names, models), f"what {rule.name} makes of them is known when it runs"]
-    return told(rule, rule.call(models, options, None), names, models)
+        lines.append(f"what {rule.name} makes of them is known when it runs")
+    if rule.recomputes(options):
+        keys = [key for plan in plans for key in plan.layout if any(fnmatchcase(key, one) for one in (*STATISTICS, COUNTER))]
+        lines.append(f"{len(keys)} BatchNorm statistics will be measured anew on {rule.recomputes(options)}")
+    return [*lines, f"memory: about {text.size(memory(list(plans)))} beside the interpreter"]
+
+
+def memory(plans: Sequence[Plan]) -> int:
+    """The bytes of the engine's buffers: they grow with neither the number nor the size of the models."""
+    from components.weights.threads import cores
+
+    from components.weights.engine import BLEND, PIECE, SLAB, STREAMS, WINDOW
+    from components.weights.files import CHUNK, local
+
+    parts = [plan.sources[i].part for plan in plans for i in plan.used]
+    remote = any(local(url) is None for part in parts for url, _, _ in part.extents(0, 1))
+    slabs = 3 * 8 * (PIECE if remote else SLAB) + (CHUNK + 3 * WINDOW if remote else 1 << 20)
+    return (STREAMS if remote else cores()) * (slabs + (2 * BLEND if any(plan.method for plan in plans) else 0))
 
 
 def told(rule: Rule, merged: Vector, names: Sequence[str], models: Sequence[Checkpoint]) -> list[str]:

@@ -16,7 +16,7 @@ import inspect
 import os
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -25,7 +25,7 @@ from components.predictions import Predictions
 from components.types import Dataset
 from components.weights import Checkpoint, Policy, Vector
 from infra.identity import Unknown, hints_of
-from pipelines.commands.fields import bare, near, written
+from pipelines.commands.fields import bare, lay, near, objects, written
 from pipelines.commands.help import short, shown
 from pipelines.commands.models import answers, payload
 from pipelines.commands.studies import Where, divided, parse
@@ -49,6 +49,15 @@ def options_of(thing: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
     """{parameter: (type, default)} of a function or a dataclass."""
     hints = hints_of(thing)
     return {name: (bare(hints[name]), parameter.default) for name, parameter in inspect.signature(thing).parameters.items()}
+
+
+def described(function: Callable[..., Any], names: Collection[str]) -> tuple[str, dict[str, str]]:
+    """(what the docstring says, what it says of each option): a paragraph of which every line begins with `name: ` is about options."""
+    paragraphs = [part.splitlines() for part in (inspect.getdoc(function) or "").split("\n\n")]
+    pairs = [[line.split(": ", 1) for line in part] for part in paragraphs]
+    about = [all(len(pair) == 2 and pair[0] in names for pair in part) for part in pairs]
+    whole = "\n\n".join("\n".join(part) for part, is_about in zip(paragraphs, about, strict=True) if not is_about)
+    return whole, {pair[0]: pair[1] for part, is_about in zip(pairs, about, strict=True) if is_about for pair in part}
 
 
 class Rule:
@@ -99,10 +108,11 @@ class Rule:
         if any(hint is Dataset for hint, _ in self.options.values()):
             import components.data.microworld  # noqa: F401 (so that --data knows all that there is)
 
-        fields = [field(name, *option, SAVED * (name in self.kept)) for name, option in self.options.items()]
+        _, texts = described(self.function, self.options)
+        fields = [field(name, *option, texts.get(name) or SAVED * (name in self.kept)) for name, option in self.options.items()]
         fields += [(f.name, hints_of(common)[f.name], dataclasses.field(default=f.default, metadata=f.metadata)) for f in dataclasses.fields(common)]
         if "policy" in self.other:
-            fields += [field(name, *option, POLICY.get(name, "")) for name, option in options_of(Policy).items()]
+            fields += [field(name, *option, POLICY.get(name, "")) for name, option in {**options_of(Policy), "bn": (str, "")}.items()]
         return dataclasses.make_dataclass(self.name, fields, frozen=True, namespace={"__module__": __name__})
 
     def check(self, count: int, options: Any) -> None:
@@ -116,8 +126,21 @@ class Rule:
                 raise ValueError(f"{self.name} needs --{name.replace('_', '-')}; stockpot merge {self.name} --help says what it is")
 
     def policy(self, options: Any) -> Policy:
-        """What the options say of ingredients that do not simply agree."""
-        return Policy(**{name: getattr(options, name) for name in options_of(Policy)}) if "policy" in self.other else Policy()
+        """What the options say of ingredients that do not simply agree. BatchNorm statistics that are measured anew may be anything before."""
+        if "policy" not in self.other:
+            return Policy()
+        given = {name: getattr(options, name) for name in options_of(Policy)}
+        if self.recomputes(options):
+            given["bn"] = "average"
+        if given["bn"] not in (known := typing.get_args(options_of(Policy)["bn"][0])):
+            raise ValueError(f"bn: expected one of {', '.join(filter(None, known))}, recompute=URL, got {given['bn']!r}")
+        return Policy(**given)
+
+    @staticmethod
+    def recomputes(options: Any) -> str:
+        """The data of `--bn recompute=DATA`, or ""."""
+        what, _, data = getattr(options, "bn", "").partition("=")
+        return data if what == "recompute" else ""
 
     def maker(self, name: str) -> Callable[..., Any] | None:
         """The component that makes the payload `name` of a model on data; None for predictions, which every model makes.
@@ -145,6 +168,17 @@ class Rule:
             given[name] = self._payloads(name, kind, rest or models, options, run)
         return self.function(**given)
 
+    def measured(self, made: Any, options: Any, run: Any) -> Any:
+        """What the rule made, its BatchNorm statistics measured anew where `--bn` says so."""
+        if not (data := self.recomputes(options)):
+            return made
+        from components.merge.batchnorm import recompute
+
+        import components.data.microworld  # noqa: F401 (so that --bn knows all that there is)
+
+        text = data if "(" in data else f"Folder({data!r})"
+        return recompute(made, objects(lay(Dataset, None, text, "bn"), "bn"), run=run)
+
     def _payloads(self, name: str, kind: Any, models: Sequence[Checkpoint], options: Any, run: Any) -> list[Any]:
         """One for each model, read or made."""
         words = getattr(options, name)
@@ -163,7 +197,7 @@ class Rule:
 
 POLICY = {
     "dtype": "of the averaged values (default: their own)",
-    "bn": "BatchNorm statistics that differ: average, from_base",
+    "bn": "BatchNorm statistics that differ: average, from_base, or recompute=URL of a folder of training images",
     "unlike_ancestry": "proceed where the models descend from different ones",
     "unlike_preprocess": "proceed where their preprocessing differs",
 }
@@ -225,7 +259,7 @@ def chosen(argv: Sequence[str], common: type) -> tuple[Rule, list[str], Any]:
         if having := [other.name for other in known.values() if flag in other.options]:
             raise ValueError(f"--{flag} is no option of {name}, but of {', '.join(having)}")
     options: Any
-    words, options = parse(argv, form, f"{rule.usage}\n\n{inspect.getdoc(rule.function)}\n\n{MODELS}")
+    words, options = parse(argv, form, f"{rule.usage}\n\n{described(rule.function, rule.options)[0]}\n\n{MODELS}")
     rule.check(len(words) - 1, options)
     return rule, words[1:], options
 
