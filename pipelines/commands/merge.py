@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
         raise ValueError("merge needs --out URL for the result, or --plan")
     if options.out:
         refuse_taken(options.out)
-    models = [checkpoint(name, options) for name in names]
+    models = [checkpoint(name, options, check=False) for name in names]
     if options.verify:
         for model in models:
             model.verify()
@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
             print(*told(rule, merged, names, models), sep="\n", flush=True)
         started = time.monotonic()
         with whole(options.out) as folder, shown("merging") as progress:
-            files = merged.save(folder, **({"progress": progress} if progress else {}))
+            files = merged.save(folder, progress=progress) if isinstance(merged, Vector) else merged.save(folder)
         seconds = time.monotonic() - started
         print(*kept(options.out, merged, files, seconds), sep="\n")
     return 0
@@ -84,10 +84,9 @@ def planned(rule: Rule, names: Sequence[str], models: Sequence[Checkpoint], opti
 
 def memory(plans: Sequence[Plan]) -> int:
     """The bytes of the engine's buffers: they grow with neither the number nor the size of the models."""
-    from components.weights.threads import cores
-
     from components.weights.engine import BLEND, PIECE, SLAB, STREAMS, WINDOW
     from components.weights.files import CHUNK, local
+    from components.weights.threads import cores
 
     parts = [plan.sources[i].part for plan in plans for i in plan.used]
     remote = any(local(url) is None for part in parts for url, _, _ in part.extents(0, 1))
