@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,8 +21,8 @@ from components.weights import Checkpoint, Combination, Policy
 from components.weights.destination import write
 from components.weights.layout import arrange, render
 from pipelines.__main__ import main
-from pipelines.commands.merge import shortened
-from pipelines.commands.rules import rules
+from pipelines.commands.merge import Options, shortened
+from pipelines.commands.rules import chosen, rules
 
 ROOT = Path(__file__).parents[3]
 ANCESTRY = "a" * 64
@@ -222,3 +223,44 @@ def test_paths_as_a_shell_expands_them(three: list[str], tmp_path: Path) -> None
     )  # fmt: skip
     assert done.returncode == 0 and done.stderr == "" and abs(value(tmp_path / "soup") - 7 / 3) < 1e-6
     assert "MB/s" in done.stdout and sorted(os.listdir(tmp_path)) == ["soup", "sweep"]
+
+
+def test_bytes_that_are_not_as_recorded_are_found_when_asked_for(three: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with open(Path(three[1]) / "open_clip_model.safetensors", "r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\x41")
+    code, _, err = said(["merge", "uniform", *three, "--verify", "--out", tmp_path / "soup"], capsys)
+    assert code == 5 and "train-1" in err and "is not as recorded" in err and err.count("\n") == 1 and os.listdir(tmp_path) == ["sweep"]
+    assert said(["merge", "uniform", three[0], three[2], "--verify", "--out", tmp_path / "soup"], capsys)[0] == 0
+
+
+def test_an_option_that_is_an_object_starts_from_the_rule_s_own(capsys: pytest.CaptureFixture[str]) -> None:
+    _, names, options = chosen(["learned", "a", "b", "--data", "Digits", "--update.lr", "0.25", "--by", "layer"], Options)
+    default = rules()["learned"].own["update"][1]
+    assert names == ["a", "b"] and options.update == replace(default, lr=0.25) and options.by == "layer" and options.dtype == ""
+
+
+def test_statistics_that_are_trained_need_a_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Which `--bn` is known; what each does is the engine's."""
+    tensors = [{"visual.bn.running_mean": np.full(4, i, np.float32), "visual.bn.num_batches_tracked": np.array(i)} for i in range(2)]
+    words = ["merge", "uniform", *(model(tmp_path / f"m{i}", 1.0, **each) for i, each in enumerate(tensors)), "--plan"]
+    code, _, err = said(words, capsys)
+    assert code == 2 and "--bn from_base | average | recompute=URL" in err
+    code, out, _ = said([*words, "--bn", "average"], capsys)
+    assert code == 0 and "2 averaged, 1 copied, 1 counters" in out
+    code, out, _ = said([*words, "--bn", "recompute=./train"], capsys)
+    assert code == 0 and "2 BatchNorm statistics will be measured anew on ./train" in out
+    code, _, err = said([*words, "--bn", "forget"], capsys)
+    assert code == 2 and "bn: expected one of average, from_base, recompute=URL, got 'forget'" in err
+
+
+def test_urls_are_read_and_written_where_they_are(three: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for i, folder in enumerate(three):
+        Checkpoint(folder).save(f"memory://{tmp_path.name}/train-{i}")
+    urls = [f"memory://{tmp_path.name}/train-{i}" for i in range(3)]
+    words = ["merge", "wise_ft", *urls[:2], "--alpha", "0.5", "--out", f"memory://{tmp_path.name}/line"]
+    code, out, err = said(words, capsys)
+    assert code == 0 and f"in memory://{tmp_path.name}/\n" in out, err
+    assert set(dict(Checkpoint(words[-1]).tensors())["visual.w"].ravel().tolist()) == {1.5} and os.listdir(tmp_path) == ["sweep"]
+    code, _, err = said(words, capsys)
+    assert code == 2 and "holds a model already" in err
