@@ -136,7 +136,8 @@ def _writable(url: str, kind: str, spec: Mapping[str, Any], plans: Mapping[str, 
         raise ValueError(f"nothing to save at {url}: a checkpoint needs the model's own weights, not only {', '.join(plans) or 'nothing'}")
     for plan in plans.values():
         for source in plan.sources:
-            if isinstance(source.part, Stored) and source.part.url.rpartition("/")[0].rstrip("/") == url.rstrip("/"):
+            end = max((entry.stop for entry in source.part.layout.values()), default=0)
+            if url.rstrip("/") in {place.rpartition("/")[0].rstrip("/") for place, _, _ in source.part.extents(0, end)}:
                 raise ValueError(f"cannot save at {url}: it holds an ingredient that is being read; choose another folder")
     try:
         json.dumps(spec, allow_nan=False)

@@ -7,7 +7,6 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
 
 from components.types import DataError
 from components.weights import files
@@ -24,8 +23,7 @@ class Joined:
     """
 
     def __init__(self, label: str, pieces: Sequence[tuple[Part, Layout | None]]) -> None:
-        self.label = label
-        self.pieces: list[tuple[Any, Layout | None]] = list(pieces)
+        self.label, self.pieces = label, list(pieces)
         self.recorded = all(part.recorded for part, _ in pieces)
         self.check = any(part.check for part, _ in pieces)
 
@@ -79,8 +77,7 @@ class Joined:
 
 class _JoinedReader:
     def __init__(self, joined: Joined) -> None:
-        self.joined = joined
-        self.readers: list[Any] = [part.reader() for part, _ in joined.pieces]
+        self.joined, self.readers = joined, [part.reader() for part, _ in joined.pieces]
 
     def read(self, start: int, buffer: memoryview) -> None:
         filled = 0

@@ -13,7 +13,6 @@ from components.weights.destination import write
 from components.weights.files import join, pieces, size
 from components.weights.foreign import TORCH
 from pipelines.commands import text
-from pipelines.commands.import_ import verified
 from pipelines.commands.models import checkpoint, scratch
 from pipelines.commands.partial import refuse_taken, whole
 from pipelines.commands.studies import Where, option, parse
@@ -37,7 +36,8 @@ def main(argv: Sequence[str]) -> int:
     words, options = parse(argv, Options, USAGE)
     if len(words) != 1 or not options.out:
         raise ValueError(f"export takes one CHECKPOINT and --out PATH; {USAGE.splitlines()[0]}")
-    model = verified(checkpoint(words[0], options))
+    model = checkpoint(words[0], options)
+    model.verify()
     changed = model.combination().under(Policy(options.dtype)).describe(**model.spec.get("facts") or {}) if options.dtype else model
     files = (folder if options.format == "open_clip" else pickled)(changed, options.out)
     print(f"wrote {options.out}: {text.counted(len(files), 'file')}, {text.size(sum(file.size for file in files))}")

@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from components.types import DataError, Local
 from components.weights import Checkpoint, Policy
@@ -136,7 +136,7 @@ def taken(source: Source, options: Options, ancestor: Checkpoint | None, run: Lo
         expected, spec = outline(config, preprocess)
         names = named(source.part.layout, expected, int(config["embed_dim"]), source.url)
         if names.missing and ancestor:
-            verified(ancestor)
+            ancestor.verify()
         parts = adopted(source.part, names, ancestor.parts[MODEL] if ancestor else None, source.url)
     else:
         spec = {"kind": source.kind, "model_cfg": source.config, "preprocess_cfg": {}}
@@ -175,13 +175,6 @@ def architecture(source: Source, options: Options, ancestor: Checkpoint | None, 
     if ancestor is None:
         raise ValueError(f"{source.url} does not say what it is: give --model NAME (open_clip's), --config FILE, or --ancestor CHECKPOINT")
     return ancestor.spec["model_cfg"], ancestor.spec["preprocess_cfg"], ancestor.extras
-
-
-def verified(model: Checkpoint) -> Checkpoint:
-    """The model, once its bytes were found to be those that were recorded."""
-    for part in model.parts.values():
-        cast(Any, part).verify()
-    return model
 
 
 def sha256(url: str) -> str:

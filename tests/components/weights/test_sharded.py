@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,21 @@ def test_shards_hold_what_one_file_holds(tmp_path: Path, where: str) -> None:
     Checkpoint.of(TENSORS, {"model_cfg": {"embed_dim": 4}, "ancestry": "root"}).save(str(tmp_path / "whole"))
     one.save(str(tmp_path / "copy"))
     assert (tmp_path / "copy" / NAME).read_bytes() == (tmp_path / "whole" / NAME).read_bytes()
+
+
+def test_shards_cross_processes_and_say_where_their_bytes_lie(tmp_path: Path) -> None:
+    part = Checkpoint(str(shards(tmp_path / "a", TENSORS))).parts["model"]
+    again = pickle.loads(pickle.dumps(part))
+    assert again.layout == part.layout and again.digest == part.digest
+    for key, entry in part.layout.items():
+        content = b"".join(Path(url).read_bytes()[start:stop] for url, start, stop in again.extents(entry.start, entry.stop))
+        assert content == TENSORS[key].tobytes()
+
+
+def test_shards_that_are_read_are_not_written_over(tmp_path: Path) -> None:
+    folder = shards(tmp_path / "a", TENSORS)
+    with pytest.raises(ValueError, match="holds an ingredient that is being read"):
+        Checkpoint(str(folder)).save(f"{folder}/")
 
 
 def test_shards_average_with_whole_files(tmp_path: Path) -> None:
