@@ -1,11 +1,19 @@
 """The rules that turn several models into one, and the ensembles they are measured against."""
 
+from components.merge.batchnorm import recompute
 from components.merge.best import best
+from components.merge.dare import dare
 from components.merge.ensemble import ensemble, greedy_ensemble
+from components.merge.fisher import fisher, fisher_merge
 from components.merge.greedy import greedy
 from components.merge.learned import learned
 from components.merge.lines import lines
+from components.merge.regmean import gram, regmean
+from components.merge.ties import ties
 from components.merge.uniform import uniform
 from components.merge.wise_ft import wise_ft
 
-__all__ = ["best", "ensemble", "greedy", "greedy_ensemble", "learned", "lines", "uniform", "wise_ft"]
+__all__ = [
+    "best", "dare", "ensemble", "fisher", "fisher_merge", "gram", "greedy", "greedy_ensemble", "learned", "lines",
+    "recompute", "regmean", "ties", "uniform", "wise_ft",
+]  # fmt: skip

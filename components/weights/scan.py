@@ -26,14 +26,21 @@ class Scan:
         """Values of one ingredient."""
         return sum(entry.count for entry in self.keys.values())
 
-    def __call__(self, visit: Callable[[str, int, list[np.ndarray]], T]) -> Iterator[T]:
-        """What `visit(key, first value, values)` gives for each slab, in order; values: float64, one array an ingredient, free to be overwritten."""
+    def __call__(self, visit: Callable[[str, int, list[np.ndarray]], T], places: Sequence[tuple[str, int, int]] | None = None) -> Iterator[T]:
+        """What `visit(key, first value, values)` gives for each slab, in order; values: float64, one array an ingredient, free to be overwritten.
+
+        places: (key, first value, count) of what is looked at instead of everything.
+        """
         for plan in self._plans:
             slots = [slot for slot in plan.slots if slot.kind == "blended"]
             if not slots:
                 continue
             most = max(1, min(engine.SLAB, engine.BLEND // 8 // len(slots[0].sources)))
-            items = [(slot, low, min(most, slot.entry.count - low)) for slot in slots for low in range(0, slot.entry.count, most)]
+            if places is None:
+                items = [(slot, low, min(most, slot.entry.count - low)) for slot in slots for low in range(0, slot.entry.count, most)]
+            else:
+                held = {slot.keys[0][0]: slot for slot in slots}
+                items = [(held[key], low, count) for key, low, count in places if key in held]
 
             def make(evaluator: Evaluator) -> Callable[[tuple[Slot, int, int]], T]:
                 return lambda item: visit(item[0].keys[0][0], item[1], evaluator.gather(*item))
