@@ -8,12 +8,14 @@ from components.merge.fisher import fisher, fisher_merge
 from components.merge.greedy import greedy
 from components.merge.learned import learned
 from components.merge.lines import lines
+from components.merge.model_stock import model_stock
 from components.merge.regmean import gram, regmean
+from components.merge.slerp import slerp
 from components.merge.ties import ties
 from components.merge.uniform import uniform
 from components.merge.wise_ft import wise_ft
 
 __all__ = [
     "best", "dare", "ensemble", "fisher", "fisher_merge", "gram", "greedy", "greedy_ensemble", "learned", "lines",
-    "recompute", "regmean", "ties", "uniform", "wise_ft",
+    "model_stock", "recompute", "regmean", "slerp", "ties", "uniform", "wise_ft",
 ]  # fmt: skip

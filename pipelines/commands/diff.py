@@ -44,13 +44,11 @@ def main(argv: Sequence[str]) -> int:
     if len(words) != 2:
         raise ValueError(f"diff takes two models, got {len(words)}; {USAGE.splitlines()[0]}")
     from components.analysis.difference import difference
-    from components.weights.parts import Stored
 
     a, b = (checkpoint(word, options) for word in words)
     base = checkpoint(options.base, options) if options.base else None
-    for part in (part for model in (a, b, base) if model for part in model.parts.values()):
-        if isinstance(part, Stored):
-            part.verify()
+    for model in filter(None, (a, b, base)):
+        model.verify()
     found = difference(a, b, base)
     line = along(a, b, options) if options.data is not None else {}
     if options.json:
