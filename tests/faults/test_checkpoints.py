@@ -118,7 +118,7 @@ def test_damaged_files_of_others_are_refused(place: Path, fault: str, command: s
     refused(place, words, 5, BYTES[fault][1], capfd)
 
 
-@pytest.mark.parametrize("command", ["eval", "export", "study"])
+@pytest.mark.parametrize("command", ["merge", "eval", "export", "study"])
 @pytest.mark.parametrize("fault", ["flipped", "truncated"])
 def test_bytes_that_are_not_as_recorded_are_refused(place: Path, fault: str, command: str, capfd: Any) -> None:
     path = place / "a" / WEIGHTS
