@@ -159,16 +159,27 @@ def tagged(model: OpenClip, run: Run) -> tuple[str, Mapping[str, Any]]:
     known(model.name)
     name, source = model.name.replace("/", "-"), model.pretrained
     config, tags = dict(open_clip.get_model_config(name)), open_clip.list_pretrained_tags_by_model(name)
-    if "://" in source:
-        return fetched(source, run), config
-    if os.path.isfile(source):
-        return source, config
+    if "://" in source or os.path.isfile(source):
+        return plain(fetched(source, run), run), config
     cfg = open_clip.get_pretrained_cfg(name, source) if source else {}
     if not cfg:
         listed = ", ".join(difflib.get_close_matches(source, tags, n=6, cutoff=0.0) or ["none"])
         raise ValueError(f"{name} has no weights {source!r}: give a file, or one of its tags ({listed})")
     # the weights decide: ViT-B-32 with the tag openai is QuickGELU, though its name is not
     return source, {**config, "quick_gelu": True} if cfg.get("quick_gelu", False) else config
+
+
+def plain(path: str, run: Run) -> str:
+    """A weights file as safetensors: what torch wrote is read by a process of its own."""
+    from components.models.torch_file import tensors_of
+    from components.weights.foreign import format_of
+
+    if path.endswith((".npz", ".npy")) or format_of(path) == "safetensors":
+        return path
+    target = os.path.join(run.dir, f"{os.path.basename(path)}.safetensors")
+    os.makedirs(run.dir, exist_ok=True)
+    tensors_of(path, target)
+    return target
 
 
 def instantiate(config: Mapping[str, Any], preprocess: Mapping[str, Any]) -> nn.Module:

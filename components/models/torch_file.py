@@ -50,7 +50,9 @@ def tensors_of(path: str, target: str, seconds: int = SECONDS) -> dict[str, Any]
         raise DataError(f"{path} could not be read within {4 * seconds} s; fetch it again, or convert it to safetensors") from None
     try:
         told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    except (IndexError, ValueError):  # killed by a limit
+    except (IndexError, ValueError):
+        if done.returncode >= 0:  # not by a limit
+            raise RuntimeError(f"the process that reads {path} ended with {done.returncode}: {done.stderr[-2000:]}") from None
         raise DataError(
             f"{path} asks for more memory or time than a file of its size has use for, and was not read; convert it to safetensors"
         ) from None
