@@ -67,9 +67,9 @@ def difference(a: Checkpoint, b: Checkpoint, base: Checkpoint | None = None) -> 
     shapes = {key: (here[key].shape, there[key].shape) for key in common if here[key].shape != there[key].shape}
     dtypes = {key: (here[key].dtype, there[key].dtype) for key in common if here[key].dtype != there[key].dtype}
     weights = geometry.measured([a, b])
-    grams = geometry.grams([a, b], _ends, weights)
-    if base is not None:
-        grams |= geometry.grams([a, b, base], _ends, [key for key in geometry.measured([a, b, base]) if key in grams])
+    known = geometry.measured([a, b, base]) if base else []
+    grams = geometry.grams([a, b], _ends, [key for key in weights if key not in known])
+    grams |= geometry.grams([a, b, base], _ends, known) if base else {}
     finite = {key: gram for key, gram in grams.items() if np.isfinite(gram).all()}
     layers: dict[Any, list[str]] = {}
     for key in sorted(finite, key=lambda key: (layer(key), key)):
