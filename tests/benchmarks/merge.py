@@ -1,0 +1,301 @@
+"""How long merging takes, against the limit of the machine and against other tools, and how much memory.
+
+    python -m tests.benchmarks.merge [--models 8,16] [--pairs 9] [--folder DIR] [--mergekit PYTHON] [--model-soups CHECKOUT] [--only PART ...]
+
+It makes checkpoints of ViT-B/32's real keys and shapes (605 MB each) in DIR, or fewer where the disk is short, and says so. The limit: two
+threads read every file with readinto into buffers that are used again, then one write of the result's bytes; no arithmetic, no digest, no
+fsync on either side. Each figure is a median of pairs (limit, ours, limit, ours ...), page cache warm unless it says cold.
+
+--mergekit: the Python of an environment with mergekit (`pip install mergekit`); its own command for state dicts runs `linear`.
+--model-soups: a checkout of https://github.com/mlfoundations/model-soups; its main.py runs as published up to the evaluation of the uniform
+soup, with N models instead of 72 and stand-ins for what it imports only to evaluate. It never writes the soup.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from components.merge import dare, ties
+from components.weights import Checkpoint, mean
+
+ROOT = Path(__file__).parents[2]
+WEIGHTS = "open_clip_model.safetensors"
+STEP = 1 << 20
+Runs = dict[str, Callable[[Sequence[Checkpoint], str], None]]
+PARTS = ("limit", "methods", "competitors", "memory")
+
+
+def shapes() -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of ViT-B/32, written out: nothing is imported to know them."""
+    found: dict[str, tuple[int, ...]] = {"positional_embedding": (77, 512), "text_projection": (512, 512), "logit_scale": ()}
+    found |= {"visual.class_embedding": (768,), "visual.positional_embedding": (50, 768), "visual.proj": (768, 512)}
+    found |= {"visual.conv1.weight": (768, 3, 32, 32), "token_embedding.weight": (49408, 512)}
+    found |= {f"{name}.{what}": (width,) for name, width in NORMS for what in ("weight", "bias")}
+    for tower, width in (("visual.transformer", 768), ("transformer", 512)):
+        for block in range(12):
+            at = f"{tower}.resblocks.{block}"
+            for name, shape in (
+                ("attn.in_proj", (3 * width, width)), ("attn.out_proj.", (width, width)),
+                ("mlp.c_fc.", (4 * width, width)), ("mlp.c_proj.", (width, 4 * width)),
+            ):  # fmt: skip
+                joint = "" if name.endswith(".") else "_"
+                found |= {f"{at}.{name}{joint}weight": shape, f"{at}.{name}{joint}bias": shape[:1]}
+            found |= {f"{at}.{norm}.{what}": (width,) for norm in ("ln_1", "ln_2") for what in ("weight", "bias")}
+    return found
+
+
+NORMS = (("ln_final", 512), ("visual.ln_pre", 768), ("visual.ln_post", 768))
+SPEC = {"kind": "open_clip", "model_cfg": {"embed_dim": 512}, "preprocess_cfg": {}, "ancestry": "generated"}
+
+
+def generate(folder: Path, count: int) -> list[Checkpoint]:
+    """`count` checkpoints around a common ancestor, number 0; what is there already is used again."""
+    size = sum(4 * int(np.prod(shape)) for shape in shapes().values())
+    room = shutil.disk_usage(folder).free + sum(file.stat().st_size for file in folder.glob(f"*/{WEIGHTS}"))
+    most = int(room * 0.9 / size) - 3
+    if most < count:
+        print(f"the disk has room for {most} checkpoints of {size / 1e6:.0f} MB, not {count}: scaled down")
+    for i in range(min(count, most)):
+        if not (folder / str(i) / "open_clip_config.json").exists():
+            base, own = np.random.default_rng(0), np.random.default_rng(i)
+            tensors = {key: base.standard_normal(shape, np.float32) * 0.02 for key, shape in shapes().items()}
+            if i:
+                tensors = {key: np.asarray(value + own.standard_normal(value.shape, np.float32) * 1e-3, np.float32) for key, value in tensors.items()}
+            Checkpoint.of(tensors, {**SPEC, "name": f"model {i}"}).save(str(folder / str(i)))
+    return [Checkpoint(str(folder / str(i))) for i in range(min(count, most))]
+
+
+def limit(models: Sequence[Checkpoint], out: str) -> None:
+    """Read everything with two threads, write the size of one once."""
+    paths = [f"{model.url}/{WEIGHTS}" for model in models]
+
+    def read(mine: Sequence[str]) -> None:
+        buffer = bytearray(STEP)
+        for path in mine:
+            with open(path, "rb", buffering=0) as file:
+                while file.readinto(buffer):
+                    pass
+
+    threads = [threading.Thread(target=read, args=(paths[i::2],)) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    buffer, left = memoryview(bytearray(STEP)), os.path.getsize(paths[0])
+    os.makedirs(out)
+    with open(f"{out}/{WEIGHTS}", "wb", buffering=0) as file:
+        while left:
+            left -= file.write(buffer[: min(left, STEP)])
+
+
+def weighted(models: Sequence[Checkpoint], out: str) -> None:
+    """Coefficients that are no equal shares: every value is multiplied as well."""
+    parts = [model * (0.01 * (i + 1)) for i, model in enumerate(models)]
+    sum(parts[1:], parts[0]).save(out)
+
+
+def loop(models: Sequence[Checkpoint], out: str) -> None:
+    """The ten lines that people write: tensor by tensor, all of the result in memory."""
+    from safetensors import safe_open
+    from safetensors.numpy import save_file
+
+    files = [safe_open(f"{model.url}/{WEIGHTS}", "np") for model in models]
+    total = {}
+    for key in files[0].keys():  # noqa: SIM118 (not a mapping)
+        value = sum(file.get_tensor(key).astype(np.float64) for file in files)
+        total[key] = np.asarray(value / len(files), np.float32)
+    os.makedirs(out)
+    save_file(total, f"{out}/{WEIGHTS}")
+
+
+def command(models: Sequence[Checkpoint], out: str) -> None:
+    """The whole command, from the shell's point of view."""
+    words = [sys.executable, "-m", "pipelines", "merge", "uniform", *(model.url for model in models), "--out", out]
+    subprocess.run(words, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+
+def timed(run: Callable[[Sequence[Checkpoint], str], None], models: Sequence[Checkpoint], cold: bool = False) -> float:
+    """Seconds, without the removal of what it wrote."""
+    if cold:
+        for model in models:
+            with open(f"{model.url}/{WEIGHTS}", "rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    with tempfile.TemporaryDirectory(dir=Path(models[0].url).parent) as scratch:
+        started = time.perf_counter()
+        run(models, f"{scratch}/out")
+        return time.perf_counter() - started
+
+
+def compare(title: str, runs: Runs, models: Sequence[Checkpoint], pairs: int, cold: bool = False) -> None:
+    """One line a run: median seconds, and its median ratio to the limit of the same round."""
+    rounds = [[timed(limit, models, cold), *(timed(run, models, cold) for run in runs.values())] for _ in range(pairs)]
+    print(f"\n{title}: median of {pairs} rounds\n{'':34}{'s':>8}{'x limit':>9}{'range':>14}")
+    for i, name in enumerate(["the limit", *runs]):
+        ratios = sorted(each[i] / each[0] for each in rounds)
+        told = f"{ratios[0]:.2f}-{ratios[-1]:.2f}"
+        print(f"{name:34}{statistics.median(each[i] for each in rounds):8.2f}{statistics.median(ratios):9.2f}{told:>14}", flush=True)
+
+
+def soups(checkout: str) -> Callable[[Sequence[Checkpoint], str], None]:
+    """The published script, in a process of its own, on .pt files that are made first."""
+
+    def run(models: Sequence[Checkpoint], out: str) -> None:
+        words = [sys.executable, "-c", textwrap.dedent(SOUPS), checkout, str(len(models)), str(Path(models[0].url).parent / "pt")]
+        subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+
+    return run
+
+
+SOUPS = """
+    import sys, types, torch
+    checkout, count, folder = sys.argv[1:]
+    for name in ("wget", "clip", "matplotlib", "matplotlib.pyplot", "pandas", "datasets", "utils"):
+        sys.modules[name] = types.ModuleType(name)
+    sys.modules["clip"].load = lambda *_, **__: (None, None)
+    for name in "ImageNet2p ImageNet ImageNetV2 ImageNetSketch ImageNetR ObjectNet ImageNetA".split():
+        setattr(sys.modules["datasets"], name, None)
+    def stop(*_):
+        raise SystemExit(0)
+    sys.modules["utils"].get_model_from_sd, sys.modules["utils"].test_model_on_dataset = stop, None
+    source = open(f"{checkout}/main.py").read().replace("NUM_MODELS = 72", f"NUM_MODELS = {count}")
+    sys.argv = ["main.py", "--uniform-soup", "--model-location", folder]
+    exec(compile(source, "main.py", "exec"), {"__name__": "__main__"})
+"""
+
+
+def mergekit(python: str) -> Callable[[Sequence[Checkpoint], str], None]:
+    """`linear` by mergekit's command for plain state dicts."""
+
+    def run(models: Sequence[Checkpoint], out: str) -> None:
+        config = Path(models[0].url).parent / "mergekit.yaml"
+        listed = "".join(f"  - model: {model.url}/{WEIGHTS}\n    parameters: {{weight: 1.0}}\n" for model in models)
+        config.write_text(f"merge_method: linear\ndtype: float32\nmodels:\n{listed}")
+        words = [str(Path(python).parent / "mergekit-pytorch"), str(config), out]
+        subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    return run
+
+
+def pickled(models: Sequence[Checkpoint]) -> None:
+    """The same weights as `.pt` files, which the script reads."""
+    import torch
+
+    folder = Path(models[0].url).parent / "pt"
+    folder.mkdir(exist_ok=True)
+    for i, model in enumerate(models):
+        if not (folder / f"model_{i}.pt").exists():
+            torch.save({key: torch.from_numpy(array) for key, array in model.tensors()}, folder / f"model_{i}.pt")
+
+
+PEAK = """
+    import sys, threading, time
+    from components.weights import Checkpoint, mean
+    import components.weights.assembly, components.weights.blend, numpy
+    def anonymous():
+        return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon")) * 1024
+    before, peak, going = anonymous(), 0, True
+    def watch():
+        global peak
+        while going:
+            peak = max(peak, anonymous())
+            time.sleep(0.002)
+    thread = threading.Thread(target=watch)
+    thread.start()
+    mean([Checkpoint(url) for url in sys.argv[2:]]).save(sys.argv[1])
+    going = False
+    thread.join()
+    print((peak - before) / 1e6)
+"""
+
+
+def peak(urls: Sequence[str], scratch: Path) -> float:
+    """MB of anonymous memory above the interpreter with numpy, at most, while the mean is saved."""
+    with tempfile.TemporaryDirectory(dir=scratch) as out:
+        words = [sys.executable, "-c", textwrap.dedent(PEAK), f"{out}/out", *urls]
+        return float(subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
+
+
+def sparse(folder: Path, count: int, size: int) -> list[str]:
+    """Checkpoints of about `size` bytes whose tensors are holes in their files."""
+    urls, rows = [], size // 8 // 4096
+    table = {f"w{k}": {"dtype": "F32", "shape": [rows, 1024], "data_offsets": [k * rows * 4096, (k + 1) * rows * 4096]} for k in range(8)}
+    header = json.dumps(table).encode()
+    header += b" " * (-len(header) % 8)
+    for i in range(count):
+        model = folder / f"sparse-{size}" / str(i)
+        model.mkdir(parents=True, exist_ok=True)
+        (model / "open_clip_config.json").write_text(json.dumps({"model_cfg": {}, "preprocess_cfg": {}, "stockpot": {"ancestry": "generated"}}))
+        with (model / WEIGHTS).open("wb") as file:
+            file.write(len(header).to_bytes(8, "little") + header)
+            file.truncate(8 + len(header) + 8 * rows * 4096)
+        urls.append(str(model))
+    return urls
+
+
+def memory(models: Sequence[Checkpoint], folder: Path) -> None:
+    print(f"\npeak of anonymous memory above the interpreter{'':8}{'MB':>8}")
+    cases = [(f"{len(models)} x ViT-B/32", [model.url for model in models])]
+    cases += [(f"{count} x 605 MB, sparse", sparse(folder, count, 605_000_000)) for count in (2, 16, 72)]
+    if shutil.disk_usage(folder).free > 6e9:
+        cases.append(("8 x 3.9 GB (ViT-H/14), sparse", sparse(folder, 8, 3_944_000_000)))
+    for name, urls in cases:
+        print(f"{name:54}{peak(urls, folder):8.0f}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", default="8,16")
+    parser.add_argument("--pairs", type=int, default=9)
+    parser.add_argument("--folder")
+    parser.add_argument("--mergekit")
+    parser.add_argument("--model-soups")
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS)
+    options = parser.parse_args()
+    os.fsync = lambda _: None  # on either side
+    counts = [int(count) for count in options.models.split(",")]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(options.folder or scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        models = generate(folder, max(counts))
+        few = models[: counts[0]]
+        if "limit" in options.only:
+            ours = {"mean": lambda m, out: mean(m).save(out), "weighted combination": weighted}
+            for count in counts:
+                compare(f"{min(count, len(models))} x ViT-B/32", ours, models[:count], options.pairs)
+            compare(f"{len(few)} x ViT-B/32, the whole command", {"stockpot merge uniform": command}, few, 3)
+            compare(f"{len(few)} x ViT-B/32, cache dropped", {"mean": ours["mean"]}, few, 3, cold=True)
+        if "methods" in options.only:
+            runs = {
+                "mean": lambda m, out: mean(m).save(out),
+                "TIES": lambda m, out: ties(m[0], list(m[1:])).save(out),
+                "DARE linear": lambda m, out: dare(m[0], list(m[1:])).save(out),
+            }
+            compare(f"{len(few)} x ViT-B/32, one of them the base", runs, few, 3)
+        if "competitors" in options.only:
+            others: Runs = {"stockpot, mean": lambda m, out: mean(m).save(out), "tensor by tensor": loop}
+            if options.model_soups:
+                pickled(few)
+                others["model-soups, main.py"] = soups(options.model_soups)
+            if options.mergekit:
+                others["mergekit, linear"] = mergekit(options.mergekit)
+            compare(f"{len(few)} x ViT-B/32, other tools", others, few, 3)
+        if "memory" in options.only:
+            memory(few, folder)
+
+
+if __name__ == "__main__":
+    main()
