@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import takewhile
@@ -64,7 +64,7 @@ def kept(url: str, made: Any, files: Sequence[File], seconds: float) -> list[str
         return [line]
     read = sum(entry.stop - entry.start for plan in made.assembly.plans.values() for slot in plan.slots for _, _, entry in slot.sources)
     speed = f"{(read + written) / 1e6 / max(seconds, 1e-9):.0f} MB/s read and written"
-    return [f"{line}, weights {Checkpoint(url).digest[:20]}", f"{text.size(read)} read; {seconds:.2f} s, {speed}"]
+    return [f"{line}, weights {Checkpoint(url).digest[:20]}", f"{text.size(read)} of tensors combined in {seconds:.2f} s, {speed}"]
 
 
 def planned(rule: Rule, names: Sequence[str], models: Sequence[Checkpoint], options: Any) -> list[str]:
@@ -72,7 +72,7 @@ def planned(rule: Rule, names: Sequence[str], models: Sequence[Checkpoint], opti
     from components.weights.plan import COUNTER, STATISTICS
 
     merged = mean(models, rule.policy(options)) if rule.computes else rule.call(models, options, None)
-    lines = told(rule, merged, names, models)
+    lines = told(rule, merged, names, models, known=not rule.computes)
     plans = merged.assembly.plans.values()
     if rule.computes:
         lines.append(f"what {rule.name} makes of them is known when it runs")
@@ -91,17 +91,19 @@ def memory(plans: Sequence[Plan]) -> int:
     parts = [plan.sources[i].part for plan in plans for i in plan.used]
     remote = any(local(url) is None for part in parts for url, _, _ in part.extents(0, 1))
     slabs = 3 * 8 * (PIECE if remote else SLAB) + (CHUNK + 3 * WINDOW if remote else 1 << 20)
-    return (STREAMS if remote else cores()) * (slabs + (2 * BLEND if any(plan.method for plan in plans) else 0))
+    operands = max((len(slot.sources) for plan in plans for slot in plan.slots if slot.kind == "blended"), default=0)
+    return (STREAMS if remote else cores()) * (slabs + 2 * min(BLEND, 8 * SLAB * operands))  # what a method gets, and what it makes of that
 
 
-def told(rule: Rule, merged: Vector, names: Sequence[str], models: Sequence[Checkpoint]) -> list[str]:
+def told(rule: Rule, merged: Vector, names: Sequence[str], models: Sequence[Checkpoint], known: bool = True) -> list[str]:
     """Ingredients with their keys, bytes, types, weights and ancestors; then what becomes of the keys. ValueError where they cannot be combined."""
     from components.weights.layout import AVERAGED
 
     layouts = [entry for plan in merged.assembly.plans.values() for entry in plan.layout.values()]
     where, short = shortened(names)
+    shares = weights(rule, merged, models) if known else ["?"] * len(models)
     rows = [["ingredient", "weight", "keys", "bytes", "types", "ancestor"]]
-    for name, weight, model in zip(short, weights(rule, merged, models), models, strict=True):
+    for name, weight, model in zip(short, shares, models, strict=True):
         entries = [entry for part in model.parts.values() for entry in part.layout.values()]
         kept = sum(entry.stop - entry.start for entry in entries)
         types = ",".join(dict.fromkeys(AVERAGED[entry.dtype] for entry in entries if entry.dtype in AVERAGED))
@@ -111,15 +113,15 @@ def told(rule: Rule, merged: Vector, names: Sequence[str], models: Sequence[Chec
     search = merged.spec["facts"].get("search", ())
     lines += [f"{short[entry['index']]}: {'kept' if entry['accepted'] else 'left out'}, {entry['reason']}" for entry in search]
     to_write = text.size(sum(entry.stop - entry.start for entry in layouts))
-    return [*lines, f"result: {len(layouts)} keys ({fate(merged.spec['lineage']['keys'])}), {to_write} of tensors"]
+    return [*lines, f"result: {len(layouts)} keys ({fate(merged, rule.name)}), {to_write} of tensors"]
 
 
 def weights(rule: Rule, merged: Vector, models: Sequence[Checkpoint]) -> list[str]:
     """The weight of each model: a number, `by key`, or, where it depends on the values, the part that the model plays."""
-    if isinstance(merged, Combination) and not rule.computes:
+    if isinstance(merged, Combination):
         found = {one.key: number(weight) for one, weight in merged.terms}
         return [found.get(model.key, "0") for model in models]
-    return [*rule.first, *(["?" if rule.computes else "model"] * (len(models) - len(rule.first)))]
+    return [*rule.first, *(["model"] * (len(models) - len(rule.first)))]
 
 
 def number(weight: Any) -> str:
@@ -145,7 +147,8 @@ FATES = {
 }  # fmt: skip
 
 
-def fate(keys: Mapping[str, Any]) -> str:
+def fate(merged: Vector, rule: str) -> str:
     """What becomes of the keys, by number."""
-    counts = {what: found if isinstance(found, int) else len(found) for what, found in keys.items()}
-    return ", ".join(f"{count} {FATES.get(what, what)}" for what, count in counts.items() if count)
+    fates = FATES if isinstance(merged, Combination) else {**FATES, "averaged": f"by {rule}"}
+    counts = {what: found if isinstance(found, int) else len(found) for what, found in merged.spec["lineage"]["keys"].items()}
+    return ", ".join(f"{count} {fates.get(what, what)}" for what, count in counts.items() if count)

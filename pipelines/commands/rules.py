@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
+import textwrap
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -26,7 +27,7 @@ from components.types import Dataset
 from components.weights import Checkpoint, Policy, Vector
 from infra.identity import Unknown, hints_of
 from pipelines.commands.fields import bare, lay, near, objects, written
-from pipelines.commands.help import short, shown
+from pipelines.commands.help import WIDTH, short, shown
 from pipelines.commands.models import answers, payload
 from pipelines.commands.studies import Where, divided, parse
 
@@ -172,9 +173,8 @@ class Rule:
         """What the rule made, its BatchNorm statistics measured anew where `--bn` says so."""
         if not (data := self.recomputes(options)):
             return made
-        from components.merge.batchnorm import recompute
-
         import components.data.microworld  # noqa: F401 (so that --bn knows all that there is)
+        from components.merge.batchnorm import recompute
 
         text = data if "(" in data else f"Folder({data!r})"
         return recompute(made, objects(lay(Dataset, None, text, "bn"), "bn"), run=run)
@@ -271,5 +271,7 @@ def usage(known: Mapping[str, Rule]) -> str:
     """The help of the command: the rules by the first lines of their docstrings."""
     lines = ["usage: stockpot merge RULE A B C ... --out URL [--plan]", "", "rules:"]
     width = max(map(len, known))
-    lines += [f"  {name:<{width}}  {(inspect.getdoc(rule.function) or '').splitlines()[0]}" for name, rule in known.items()]
+    for name, rule in known.items():
+        claim = (inspect.getdoc(rule.function) or "").splitlines()[0]
+        lines += textwrap.wrap(claim, WIDTH, initial_indent=f"  {name:<{width}}  ", subsequent_indent=" " * (width + 4))
     return "\n".join([*lines, "", MODELS, "stockpot merge RULE --help tells more, and lists the options of a rule."])

@@ -264,3 +264,20 @@ def test_urls_are_read_and_written_where_they_are(three: list[str], tmp_path: Pa
     assert set(dict(Checkpoint(words[-1]).tensors())["visual.w"].ravel().tolist()) == {1.5} and os.listdir(tmp_path) == ["sweep"]
     code, _, err = said(words, capsys)
     assert code == 2 and "holds a model already" in err
+
+
+def test_statistics_are_made_once_or_on_the_way_alike(soup: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On the models of a real sweep, named by their keys."""
+    models = sorted(path.parent.name for path in soup.glob("train-*/record.json"))
+    data = ["--data", "Sample(Digits(), 64)", "--examples", "8", "--store", soup]
+    for key in models:
+        assert said(["merge", "fisher", key, *data, "--out", tmp_path / key], capsys)[0] == 0
+    saved = ["--statistics", ",".join(f"{tmp_path}/{key}" for key in models), "--store", soup]
+    for name, options in {"saved": saved, "made": data}.items():
+        code, _, err = said(["merge", "fisher_merge", *models, *options, "--out", tmp_path / name], capsys)
+        assert code == 0, err
+    assert Checkpoint(str(tmp_path / "saved")).digest == Checkpoint(str(tmp_path / "made")).digest
+    code, out, _ = said(["merge", "fisher_merge", *models, *saved, "--plan"], capsys)
+    assert code == 0 and out.count("     ?  ") == len(models) and "by key" not in out
+    code, _, err = said(["merge", "uniform", *models, "--bn", "recompute=Sample(Digits(), 8)", "--store", soup, "--out", tmp_path / "no"], capsys)
+    assert code == 2 and "no BatchNorm" in err and not (tmp_path / "no").exists()
