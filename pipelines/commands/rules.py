@@ -273,5 +273,5 @@ def usage(known: Mapping[str, Rule]) -> str:
     width = max(map(len, known))
     for name, rule in known.items():
         claim = (inspect.getdoc(rule.function) or "").splitlines()[0]
-        lines += textwrap.wrap(claim, WIDTH, initial_indent=f"  {name:<{width}}  ", subsequent_indent=" " * (width + 4))
+        lines += textwrap.wrap(claim, WIDTH, break_on_hyphens=False, initial_indent=f"  {name:<{width}}  ", subsequent_indent=" " * (width + 4))
     return "\n".join([*lines, "", MODELS, "stockpot merge RULE --help tells more, and lists the options of a rule."])
