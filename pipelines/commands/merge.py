@@ -79,7 +79,8 @@ def planned(rule: Rule, names: Sequence[str], models: Sequence[Checkpoint], opti
     if rule.recomputes(options):
         keys = [key for plan in plans for key in plan.layout if any(fnmatchcase(key, one) for one in (*STATISTICS, COUNTER))]
         lines.append(f"{len(keys)} BatchNorm statistics will be measured anew on {rule.recomputes(options)}")
-    return [*lines, f"memory: about {text.size(memory(list(plans)))} beside the interpreter"]
+    more = ", and what looking at data takes" if rule.computes or rule.recomputes(options) else ""
+    return [*lines, f"memory: at most about {text.size(memory(list(plans)))} beside the interpreter{more}"]
 
 
 def memory(plans: Sequence[Plan]) -> int:
@@ -91,8 +92,8 @@ def memory(plans: Sequence[Plan]) -> int:
     parts = [plan.sources[i].part for plan in plans for i in plan.used]
     remote = any(local(url) is None for part in parts for url, _, _ in part.extents(0, 1))
     slabs = 3 * 8 * (PIECE if remote else SLAB) + (CHUNK + 3 * WINDOW if remote else 1 << 20)
-    operands = max((len(slot.sources) for plan in plans for slot in plan.slots if slot.kind == "blended"), default=0)
-    return (STREAMS if remote else cores()) * (slabs + 2 * min(BLEND, 8 * SLAB * operands))  # what a method gets, and what it makes of that
+    method = 2 * BLEND if any(plan.method for plan in plans) else 0  # what it gets, and what it holds beside
+    return (STREAMS if remote else cores()) * (slabs + method)
 
 
 def told(rule: Rule, merged: Vector, names: Sequence[str], models: Sequence[Checkpoint], known: bool = True) -> list[str]:
