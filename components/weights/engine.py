@@ -74,13 +74,12 @@ class Evaluator:
         self._coming: Iterator[np.ndarray] = iter(())
         most = PIECE if self.remote else SLAB
         self._raw = np.empty(0 if self.remote else most * 8, np.uint8)
-        self._total, self._wide = np.empty(most), np.empty(most)
+        self._total, self._wide, self._gathered = np.empty(most), np.empty(most), np.empty((0, 0))
 
     def fill(self, start: int, out: memoryview) -> None:
         """Write the bytes [start, start + len(out)) of the result's tensors into `out`; both are bounds of values."""
         slabs = list(self._slabs(start, start + len(out)))
-        if self.remote:
-            self._coming = self._ahead([(i, *_bytes(entry, low, count)) for slot, low, count in slabs for i, _, entry in slot.sources])
+        self.expect(slabs)
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found below
             for slot, low, count in slabs:
                 size = count * DTYPES[slot.entry.dtype].itemsize
@@ -111,9 +110,18 @@ class Evaluator:
         if slot.kind in ("averaged", "blended") and not _finite(result):
             self._explain(slot, low, count, result)
 
+    def expect(self, slabs: Sequence[tuple[Slot, int, int]]) -> None:
+        """Say what will be read next, in this order: from a remote store it is fetched ahead."""
+        if self.remote:
+            self._coming = self._ahead([(i, *_bytes(entry, low, count)) for slot, low, count in slabs for i, _, entry in slot.sources])
+
     def gather(self, slot: Slot, low: int, count: int) -> list[np.ndarray]:
-        """The slab of every source, each as a float64 array of its own."""
-        return [widen(self._read(slot, k, low, count)).astype(np.float64) for k in range(len(slot.sources))]
+        """The slab of every source, each as a float64 array; they may be overwritten, and are valid until the next are gathered."""
+        if self._gathered.shape != (len(slot.sources), count):  # fresh memory would cost more than the arithmetic
+            self._gathered = np.empty((len(slot.sources), count))
+        for k, values in enumerate(self._gathered):
+            np.copyto(values, widen(self._read(slot, k, low, count)))
+        return list(self._gathered)
 
     def _average(self, slot: Slot, low: int, count: int, result: np.ndarray) -> None:
         """The linear combination of one slab, rounded once to the result's dtype."""

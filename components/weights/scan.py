@@ -43,6 +43,10 @@ class Scan:
                 items = [(held[key], low, count) for key, low, count in places if key in held]
 
             def make(evaluator: Evaluator) -> Callable[[tuple[Slot, int, int]], T]:
-                return lambda item: visit(item[0].keys[0][0], item[1], evaluator.gather(*item))
+                def call(item: tuple[Slot, int, int]) -> T:
+                    evaluator.expect([item])
+                    return visit(item[0].keys[0][0], item[1], evaluator.gather(*item))
+
+                return call
 
             yield from engine.each(plan, make, items)
