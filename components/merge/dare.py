@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from components.merge.drop import Drop
-from components.merge.ties import blocks, trimmed
+from components.merge.ties import Changes, trimmed
 from components.types import revision
 from components.weights import Blend, Checkpoint, Combination, Policy, mean
 from components.weights.coefficients import exact
@@ -64,11 +64,15 @@ class Dropped:
         """base + coefficient mean_i tau_i."""
         import numpy as np
 
-        scale = self.coefficient * self.drop.scale / (len(values) - 1)
-        for start, stop, changes in blocks(key, low, values, self.drop):
-            total = np.zeros(stop - start)
-            for tau in changes:
-                total += tau
+        from components.merge.threshold import BLOCK
+
+        changes, scale = Changes(key, low, values, self.drop), self.coefficient * self.drop.scale / (len(values) - 1)
+        room = np.empty((2, min(BLOCK, changes.count)))
+        for start in range(0, changes.count, BLOCK):
+            tau, total = room[:, : changes.count - start]
+            total.fill(0)
+            for i in range(len(changes)):
+                total += changes(i, start, tau)
             total *= scale
-            values[0][start:stop] += total
+            values[0][start : start + len(tau)] += total
         return values[0]

@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from components.weights.scan import Scan
 
-BLOCK = 1 << 14  # values that stay in cache while something is done to them
+BLOCK = 1 << 15  # values that stay in cache while something is done to them
 PLACES, LENGTH = 1024, 256  # of the sample
 HELD = 1 << 23  # values kept between the bounds, of all models together
 BITS = 12  # of the bins that count what is not kept
@@ -58,14 +58,13 @@ class Search:
         between = magnitudes >= self.least
         between ^= above
         inside = magnitudes[between]
-        where = (inside.view(np.int64) - self.low) >> self.shift
         with self.lock:
             self.above += int(np.count_nonzero(above))
-            self.bins += np.bincount(where, minlength=1 << BITS)
             self.held += len(inside)
-            if self.held <= self.room:
-                self.kept.append(inside)
-            else:
+            self.kept.append(inside)
+            if self.held > self.room:
+                for values in self.kept:
+                    self.bins += np.bincount((values.view(np.int64) - self.low) >> self.shift, minlength=1 << BITS)
                 self.kept.clear()
 
     def conclude(self) -> None:
@@ -80,7 +79,7 @@ class Search:
                 self.found = 0.0
             else:
                 self._look(self.low, min(self._edge(1), self.low - 1))
-        elif self.kept:
+        elif self.held <= self.room:
             values = np.concatenate(self.kept)
             self.found = float(np.partition(values, len(values) - left)[len(values) - left])
         else:

@@ -50,15 +50,19 @@ class Trimmed:
         """The magnitude from which on a change is kept, for each model; never 0, so that no change is never a vote."""
         import numpy as np
 
-        from components.merge.threshold import largest
+        from components.merge.threshold import BLOCK, largest
 
         def magnitudes(key: str, low: int, values: Sequence[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
-            for _, _, changes in blocks(key, low, values, self.drop):
-                for i, tau in enumerate(changes):
+            changes = Changes(key, low, values, self.drop)
+            room = np.empty(min(BLOCK, changes.count))
+            for start in range(0, changes.count, BLOCK):
+                for i in range(len(changes)):
+                    tau = changes(i, start, room[: changes.count - start])
                     yield i, np.abs(tau, out=tau)
 
         rank, least = max(1, int(exact(self.k) * scan.count / 100)), float(np.finfo(np.float64).smallest_subnormal)
-        if rank == scan.count:
+        left = scan.count / self.drop.scale + 12 * scan.count**0.5 if self.drop else scan.count  # no more than that, but once in e^288
+        if rank >= min(left, scan.count):
             return (least,) * (len(scan.order) - 1)
         return tuple(max(least, found) for found in largest(scan, rank, magnitudes))
 
@@ -66,45 +70,50 @@ class Trimmed:
         """base + coefficient tau."""
         import numpy as np
 
-        scale = self.coefficient * (self.drop.scale if self.drop else 1.0)
-        few = np.uint8 if len(values) < 256 else np.uint32
-        for start, stop, changes in blocks(key, low, values, self.drop):
-            total, size, scratch = np.zeros((3, stop - start))
-            kept, positive = np.zeros((2, stop - start), few)
-            for tau, threshold in zip(changes, prepared, strict=True):
-                keep = np.abs(tau, out=scratch) >= threshold
-                tau *= keep  # what is not finite stays so, and is found in the result
+        from components.merge.threshold import BLOCK
+
+        scale = self.coefficient * (self.drop.scale if self.drop else 1.0) / 2
+        changes = Changes(key, low, values, self.drop)
+        room = np.empty((3, min(BLOCK, changes.count)))  # made once: memory of this size is given back and cleared each time
+        votes = np.empty((2, room.shape[1]), np.uint8 if len(changes) < 256 else np.uint32)
+        for start in range(0, changes.count, BLOCK):
+            tau, total, size = room[:, : changes.count - start]
+            up, down = votes[:, : len(tau)]
+            for buffer in (total, size, up, down):
+                buffer.fill(0)
+            for i, threshold in enumerate(prepared):
+                changes(i, start, tau)
+                rises, falls = tau >= threshold, tau <= -threshold
+                up += rises.view(np.uint8)
+                down += falls.view(np.uint8)
+                rises |= falls
+                tau *= rises  # what is not finite stays so, and is found in the result
                 total += tau
-                size += np.abs(tau, out=scratch)
-                kept += keep.view(np.uint8)
-                positive += (tau > 0).view(np.uint8)
-            voters = np.where(total > 0, positive, kept - positive)
-            agreed = np.copysign(size + np.abs(total), total)  # twice the sum of those who agree
-            agreed *= total != 0
-            agreed *= scale / 2
-            agreed /= np.maximum(voters, 1)
-            values[0][start:stop] += agreed
+                size += np.abs(tau, out=tau)
+            size += np.abs(total, out=tau)  # twice the sum of those who agree
+            size *= total != 0
+            np.copysign(size, total, out=size)
+            size *= scale
+            size /= np.maximum(np.where(total > 0, up, down), 1)
+            values[0][start : start + len(tau)] += size
         return values[0]
 
 
-def blocks(
-    key: str, low: int, values: Sequence[np.ndarray], drop: Drop | None
-) -> Iterator[tuple[int, int, Iterator[np.ndarray]]]:
-    """(start, stop, each model's changes there), overwriting the models' values, in blocks that stay in cache."""
-    import numpy as np
+class Changes:
+    """The models' changes from the base in one slab, less what is dropped; called with (model, first value, where to write them)."""
 
-    from components.merge.threshold import BLOCK
+    def __init__(self, key: str, low: int, values: Sequence[np.ndarray], drop: Drop | None) -> None:
+        self.base, self.models, self.count = values[0], values[1:], len(values[0])
+        self.keep = [drop.keep(i, key, low, self.count) for i in range(len(self))] if drop else []
 
-    count = len(values[0])
-    keep = [drop.keep(i, key, low, count) for i in range(len(values) - 1)] if drop else []
+    def __len__(self) -> int:
+        return len(self.models)
 
-    def changes(start: int, stop: int) -> Iterator[np.ndarray]:
-        for i, model in enumerate(values[1:]):
-            tau = np.subtract(model[start:stop], values[0][start:stop], out=model[start:stop])
-            if drop:
-                tau *= keep[i][start:stop]
-            yield tau
+    def __call__(self, i: int, start: int, out: np.ndarray) -> np.ndarray:
+        import numpy as np
 
-    for start in range(0, count, BLOCK):
-        stop = min(start + BLOCK, count)
-        yield start, stop, changes(start, stop)
+        stop = start + len(out)
+        np.subtract(self.models[i][start:stop], self.base[start:stop], out=out)
+        if self.keep:
+            out *= self.keep[i][start:stop]
+        return out
