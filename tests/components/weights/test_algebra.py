@@ -141,14 +141,6 @@ def test_a_nested_soup_keeps_exact_weights_until_it_is_saved(tmp_path: Path) -> 
     assert Checkpoint(f"{tmp_path}/nested").spec["lineage"] == nested.spec["lineage"]
 
 
-def test_methods_are_one_primitive() -> None:
-    """WiSE-FT(a) is task arithmetic with scale a, the uniform soup is base + mean(task vectors), an analogy with b = a is c."""
-    base, a, b, c = (model(seed) for seed in range(4))
-    same(wise_ft(base, a, 0.4), base + 0.4 * (a - base))
-    same(mean([a, b, c]), base + ((a - base) + (b - base) + (c - base)) / 3)
-    same(c + (b - b), c)
-
-
 def test_coefficients_by_key_use_the_first_pattern_that_matches() -> None:
     zero, one = model(0, np.float64), model(1, np.float64)
     line = values(zero + (one - zero) * {"visual.ln.*": 0, "visual.*": 0.25, "text.*": 1})
