@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 from components.types import Dataset, Diverged, Run, revision
@@ -95,7 +95,8 @@ def fisher_merge(
     if len(shares) != len(models) or min(shares) < 0 or not 0 < sum(shares) < float("inf"):
         raise ValueError(f"weights {shares} of {len(models)} models: give each a finite number that is not negative, and not all 0")
     method = FisherMean(tuple(statistics), tuple(float(share) for share in shares))
-    return Blend(method, None, tuple(models), policy, {"rule": "fisher", "members": list(range(len(models))), "weights": list(shares)})
+    facts = {"rule": "fisher", "members": list(range(len(models))), "weights": list(shares)}
+    return Blend(method, None, tuple(models), policy, {**facts, "statistics": [one.part.digest for one in statistics]})
 
 
 @revision(1)
@@ -103,7 +104,7 @@ def fisher_merge(
 class FisherMean:
     """Each slab's mean by weight and Fisher information."""
 
-    statistics: tuple[Statistics, ...]
+    statistics: tuple[Statistics, ...] = field(repr=False)  # wherever they lie; the facts have their digests
     weights: tuple[float, ...]
 
     def prepare(self, scan: Scan) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated
 
 from components.types import Dataset, Diverged, Run, revision
@@ -74,7 +74,7 @@ def regmean(
     pairs = sorted(zip(models, grams, strict=True), key=lambda pair: (pair[0].digest, pair[1].part.digest))
     layout = {key: _place(key, pairs, policy) for key in grams[0].part.layout}
     write(f"{run.dir}/regmean", layout, lambda key: _solved(key, pairs, a), {"is": "solutions"})
-    facts = {"rule": "regmean", "members": list(range(len(models))), "a": a, "solved": len(layout)}
+    facts = {"rule": "regmean", "members": list(range(len(models))), "a": a, "solved": len(layout), "grams": [one.part.digest for one in grams]}
     return Blend(Solved(Statistics(f"{run.dir}/regmean")), None, tuple(models), policy, facts)
 
 
@@ -126,7 +126,7 @@ def _solved(key: str, pairs: Sequence[tuple[Checkpoint, Statistics]], a: float) 
 class Solved:
     """Tensors that were computed as a whole, and the mean of the others."""
 
-    solutions: Statistics
+    solutions: Statistics = field(repr=False)  # its place is scratch: no part of what the result says of itself
 
     def prepare(self, scan: Scan) -> None:
         """Everything is known."""

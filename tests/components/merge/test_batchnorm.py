@@ -15,6 +15,7 @@ from components.data.split import Sample
 from components.evaluate import predict
 from components.merge import batchnorm
 from components.merge.batchnorm import BUFFERS, recompute
+from components.merge.ties import ties
 from components.models import build
 from components.models.heads import zero_shot
 from components.models.openclip import fresh
@@ -95,6 +96,13 @@ def test_a_model_is_measured_as_it_is(pair: list[Checkpoint], run: Local) -> Non
     spoilt = {key: array * 3 + 1 if mine(key) and array.dtype == np.float32 else array for key, array in once.items()}
     again = dict(recompute(Checkpoint.of(spoilt, pair[0].spec, pair[0].extras), data, run=run).tensors())
     assert all(array.tobytes() == once[key].tobytes() for key, array in again.items())
+
+
+def test_what_is_no_linear_combination_is_measured_too(pair: list[Checkpoint], run: Local) -> None:
+    data = Sample(Digits(), 64)
+    blend = ties(pair[0], pair, k=50, policy=Policy(bn="average"))
+    found, plain = dict(recompute(ties(pair[0], pair, k=50), data, run=run).tensors()), dict(blend.tensors())
+    assert all((found[key].tobytes() == plain[key].tobytes()) != (mine(key) and key.startswith("visual.")) for key in plain)
 
 
 def test_what_cannot_be_measured_is_refused(zero: Any, pair: list[Checkpoint], run: Local) -> None:

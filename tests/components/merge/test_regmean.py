@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,15 @@ def test_the_order_of_the_models_cannot_show(run: Local) -> None:
     models, grams, _ = zip(*(linear(i) for i in range(3)), strict=True)
     one, turned = (of(regmean(list(m), list(g), run=run)) for m, g in ((models, grams), (models[::-1], grams[::-1])))
     assert all(one[key].tobytes() == turned[key].tobytes() for key in one)
+
+
+def test_where_it_was_computed_cannot_show(tmp_path: Path) -> None:
+    models, grams, _ = zip(*(linear(i) for i in range(2)), strict=True)
+    digests = []
+    for name in ("one", "other"):
+        found = regmean(list(models), list(grams), run=Local(f"{tmp_path}/{name}"))
+        digests.append([file.digest for file in found.save(f"{tmp_path}/{name}/saved")])
+    assert digests[0] == digests[1]
 
 
 def test_what_does_not_fit_is_refused(zero: Any, run: Local) -> None:
