@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 from components.types import Dataset, Diverged, Run, revision
 from components.weights import Blend, Checkpoint, Combination, Policy
-from components.weights.layout import NAMES
 from components.weights.statistics import Statistics, agree, read, write
 
 if TYPE_CHECKING:
@@ -88,6 +87,8 @@ def _holder(model: Checkpoint, key: str) -> Part:
 
 def _place(key: str, pairs: Sequence[tuple[Checkpoint, Statistics]], policy: Policy) -> Entry:
     """Dtype and shape of a solution. ValueError where a model's matrix does not fit its Gram matrix."""
+    from components.weights.layout import NAMES
+
     entry = _holder(pairs[0][0], key).layout[key]
     for model, one in pairs:
         shape, square = _holder(model, key).layout[key].shape, one.part.layout[key].shape

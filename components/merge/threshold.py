@@ -31,7 +31,7 @@ class Search:
     """
 
     def __init__(self, sample: np.ndarray, rank: int, count: int, room: int) -> None:
-        self.sample, self.rank, self.count, self.room = np.sort(sample)[::-1], rank, count, room
+        self.sample, self.rank, self.count, self.room = np.sort(sample[~np.isnan(sample)])[::-1], rank, count, room
         self.margin = max(room / count / 3, 1 / len(sample))  # a share of all; what lies between the first bounds fits the room
         self.found: float | None = None
         self.lock = threading.Lock()
@@ -57,9 +57,9 @@ class Search:
         above = magnitudes >= self.most
         between = magnitudes >= self.least
         between ^= above
-        inside = magnitudes[between]
+        inside, beyond = magnitudes[between], int(np.count_nonzero(above))
         with self.lock:
-            self.above += int(np.count_nonzero(above))
+            self.above += beyond
             self.held += len(inside)
             self.kept.append(inside)
             if self.held > self.room:

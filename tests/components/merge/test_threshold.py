@@ -60,6 +60,12 @@ def test_the_threshold_is_that_of_a_sort(shape: str, seed: int, rank: int, slab:
     assert found == tuple(np.sort(np.abs(one))[-rank] for one in models)
 
 
+def test_what_is_no_number_is_not_counted() -> None:
+    """The merge finds it in its result; the search must only end."""
+    some, none = np.where(np.arange(5000) % 3, np.nan, 1.0), np.full(5000, np.nan)
+    assert threshold.largest(Slabs([some, none], 1000), 10, magnitudes) == (1.0, 0.0)  # type: ignore[arg-type]
+
+
 def test_one_pass_finds_it_where_the_sample_is_fair() -> None:
     scan = Slabs([np.random.default_rng(i).normal(size=3_000_000) for i in range(2)], 1 << 18)
     before, threshold.HELD = threshold.HELD, 100_000
