@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from components.weights.scan import Scan
 
 BLOCK = 1 << 15  # values that stay in cache while something is done to them
-PLACES, LENGTH = 1024, 256  # of the sample
+PLACES, LENGTH = 512, 512  # of the sample
 HELD = 1 << 23  # values kept between the bounds, of all models together
 BITS = 12  # of the bins that count what is not kept
 SMALLEST, BEYOND = 1, 0x7FF0000000000001  # the bits of the first positive float64, and those after infinity's
