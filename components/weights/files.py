@@ -91,7 +91,7 @@ class Opened:
     """A file open for range reads, from any number of threads at once."""
 
     def __init__(self, url: str) -> None:
-        self.url, self._local = url, local(url)
+        self._file, self.url, self._local = -1, url, local(url)
         self._file = os.open(self._local, os.O_RDONLY | os.O_CLOEXEC) if self._local is not None else -1
 
     def read(self, start: int, buffer: memoryview) -> None:
@@ -114,9 +114,12 @@ class Opened:
             os.posix_fadvise(self._file, start, size, os.POSIX_FADV_WILLNEED)
 
     def close(self) -> None:
+        """No more reads. A file that nobody holds any more closes itself."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+    __del__ = close
 
 
 def truncated(url: str, expected: int, found: int) -> DataError:
