@@ -3,8 +3,9 @@
     python -m tests.benchmarks.merge [--models 8,16] [--pairs 9] [--folder DIR] [--mergekit PYTHON] [--model-soups CHECKOUT] [--only PART ...]
 
 It makes checkpoints of ViT-B/32's real keys and shapes (605 MB each) in DIR, or fewer where the disk is short, and says so. The limit: two
-threads read every file with readinto into buffers that are used again, then one write of the result's bytes; no arithmetic, no digest, no
-fsync on either side. Each figure is a median of pairs (limit, ours, limit, ours ...), page cache warm unless it says cold.
+threads read every file with readinto into buffers that are used again, then the result's bytes are written once; no arithmetic, no
+digest, no fsync on either side. "By hand" adds the arithmetic and nothing else, for files of one layout. Each figure is a median of
+rounds in which every contestant runs once, page cache warm unless it says cold.
 
 --mergekit: the Python of an environment with mergekit (`pip install mergekit`); its own command for state dicts runs `linear`.
 --model-soups: a checkout of https://github.com/mlfoundations/model-soups; its main.py runs as published up to the evaluation of the uniform
@@ -14,7 +15,6 @@ soup, with N models instead of 72 and stand-ins for what it imports only to eval
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import statistics
@@ -31,52 +31,12 @@ import numpy as np
 
 from components.merge import dare, ties
 from components.weights import Checkpoint, mean
+from tests.benchmarks.checkpoints import WEIGHTS, generate, sparse
 
 ROOT = Path(__file__).parents[2]
-WEIGHTS = "open_clip_model.safetensors"
 STEP = 1 << 20
 Runs = dict[str, Callable[[Sequence[Checkpoint], str], None]]
 PARTS = ("limit", "methods", "competitors", "memory")
-
-
-def shapes() -> dict[str, tuple[int, ...]]:
-    """Keys and shapes of ViT-B/32, written out: nothing is imported to know them."""
-    found: dict[str, tuple[int, ...]] = {"positional_embedding": (77, 512), "text_projection": (512, 512), "logit_scale": ()}
-    found |= {"visual.class_embedding": (768,), "visual.positional_embedding": (50, 768), "visual.proj": (768, 512)}
-    found |= {"visual.conv1.weight": (768, 3, 32, 32), "token_embedding.weight": (49408, 512)}
-    found |= {f"{name}.{what}": (width,) for name, width in NORMS for what in ("weight", "bias")}
-    for tower, width in (("visual.transformer", 768), ("transformer", 512)):
-        for block in range(12):
-            at = f"{tower}.resblocks.{block}"
-            for name, shape in (
-                ("attn.in_proj", (3 * width, width)), ("attn.out_proj.", (width, width)),
-                ("mlp.c_fc.", (4 * width, width)), ("mlp.c_proj.", (width, 4 * width)),
-            ):  # fmt: skip
-                joint = "" if name.endswith(".") else "_"
-                found |= {f"{at}.{name}{joint}weight": shape, f"{at}.{name}{joint}bias": shape[:1]}
-            found |= {f"{at}.{norm}.{what}": (width,) for norm in ("ln_1", "ln_2") for what in ("weight", "bias")}
-    return found
-
-
-NORMS = (("ln_final", 512), ("visual.ln_pre", 768), ("visual.ln_post", 768))
-SPEC = {"kind": "open_clip", "model_cfg": {"embed_dim": 512}, "preprocess_cfg": {}, "ancestry": "generated"}
-
-
-def generate(folder: Path, count: int) -> list[Checkpoint]:
-    """`count` checkpoints around a common ancestor, number 0; what is there already is used again."""
-    size = sum(4 * int(np.prod(shape)) for shape in shapes().values())
-    room = shutil.disk_usage(folder).free + sum(file.stat().st_size for file in folder.glob(f"*/{WEIGHTS}"))
-    most = int(room * 0.9 / size) - 3
-    if most < count:
-        print(f"the disk has room for {most} checkpoints of {size / 1e6:.0f} MB, not {count}: scaled down")
-    for i in range(min(count, most)):
-        if not (folder / str(i) / "open_clip_config.json").exists():
-            base, own = np.random.default_rng(0), np.random.default_rng(i)
-            tensors = {key: base.standard_normal(shape, np.float32) * 0.02 for key, shape in shapes().items()}
-            if i:
-                tensors = {key: np.asarray(value + own.standard_normal(value.shape, np.float32) * 1e-3, np.float32) for key, value in tensors.items()}
-            Checkpoint.of(tensors, {**SPEC, "name": f"model {i}"}).save(str(folder / str(i)))
-    return [Checkpoint(str(folder / str(i))) for i in range(min(count, most))]
 
 
 def limit(models: Sequence[Checkpoint], out: str) -> None:
@@ -100,6 +60,40 @@ def limit(models: Sequence[Checkpoint], out: str) -> None:
     with open(f"{out}/{WEIGHTS}", "wb", buffering=0) as file:
         while left:
             left -= file.write(buffer[: min(left, STEP)])
+
+
+def by_hand(models: Sequence[Checkpoint], out: str) -> None:
+    """The limit and the arithmetic: two threads read, add in float64, round and write slabs of equal files; no digest, no check, no header."""
+    os.makedirs(out)
+    handles = [os.open(f"{model.url}/{WEIGHTS}", os.O_RDONLY) for model in models]
+    size, target = os.fstat(handles[0]).st_size, os.open(f"{out}/{WEIGHTS}", os.O_WRONLY | os.O_CREAT)
+    starts, lock = iter(range(0, size - size % STEP, STEP)), threading.Lock()
+
+    def work() -> None:
+        values, total = np.empty(STEP // 4, np.float32), np.empty(STEP // 4)
+        while True:
+            with lock:
+                start = next(starts, None)
+            if start is None:
+                return
+            for i, handle in enumerate(handles):
+                os.preadv(handle, [values], start)
+                if i:
+                    total += values
+                else:
+                    np.copyto(total, values)
+            total *= 1 / len(handles)
+            np.copyto(values, total, casting="same_kind")
+            os.pwrite(target, values, start)
+
+    with np.errstate(all="ignore"):
+        threads = [threading.Thread(target=work) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for handle in (*handles, target):
+        os.close(handle)
 
 
 def weighted(models: Sequence[Checkpoint], out: str) -> None:
@@ -204,6 +198,7 @@ def pickled(models: Sequence[Checkpoint]) -> None:
 PEAK = """
     import sys, threading, time
     from components.weights import Checkpoint, mean
+from tests.benchmarks.checkpoints import WEIGHTS, generate, sparse
     import components.weights.assembly, components.weights.blend, numpy
     def anonymous():
         return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon")) * 1024
@@ -227,23 +222,6 @@ def peak(urls: Sequence[str], scratch: Path) -> float:
     with tempfile.TemporaryDirectory(dir=scratch) as out:
         words = [sys.executable, "-c", textwrap.dedent(PEAK), f"{out}/out", *urls]
         return float(subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
-
-
-def sparse(folder: Path, count: int, size: int) -> list[str]:
-    """Checkpoints of about `size` bytes whose tensors are holes in their files."""
-    urls, rows = [], size // 8 // 4096
-    table = {f"w{k}": {"dtype": "F32", "shape": [rows, 1024], "data_offsets": [k * rows * 4096, (k + 1) * rows * 4096]} for k in range(8)}
-    header = json.dumps(table).encode()
-    header += b" " * (-len(header) % 8)
-    for i in range(count):
-        model = folder / f"sparse-{size}" / str(i)
-        model.mkdir(parents=True, exist_ok=True)
-        (model / "open_clip_config.json").write_text(json.dumps({"model_cfg": {}, "preprocess_cfg": {}, "stockpot": {"ancestry": "generated"}}))
-        with (model / WEIGHTS).open("wb") as file:
-            file.write(len(header).to_bytes(8, "little") + header)
-            file.truncate(8 + len(header) + 8 * rows * 4096)
-        urls.append(str(model))
-    return urls
 
 
 def memory(models: Sequence[Checkpoint], folder: Path) -> None:
@@ -273,7 +251,7 @@ def main() -> None:
         models = generate(folder, max(counts))
         few = models[: counts[0]]
         if "limit" in options.only:
-            ours = {"mean": lambda m, out: mean(m).save(out), "weighted combination": weighted}
+            ours = {"read, add, write, by hand": by_hand, "mean": lambda m, out: mean(m).save(out), "weighted combination": weighted}
             for count in counts:
                 compare(f"{min(count, len(models))} x ViT-B/32", ours, models[:count], options.pairs)
             compare(f"{len(few)} x ViT-B/32, the whole command", {"stockpot merge uniform": command}, few, 3)
