@@ -43,7 +43,7 @@ def same(a: Vector, b: Vector) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, "bf16"])
-@pytest.mark.parametrize("n", [2, 3, 7, 72])
+@pytest.mark.parametrize("n", [2, 3, 5, 7, 8, 72])
 def test_the_mean_of_equal_files_is_that_file(tmp_path: Path, dtype: object, n: int) -> None:
     one = model(0, dtype)
     one.save(f"{tmp_path}/recorded")
