@@ -18,6 +18,7 @@ from components.weights.agreement import HEAD, MODEL, OBJECTIVE, Ingredient, agr
 from components.weights.coefficients import Rule
 from components.weights.engine import Evaluator, opened
 from components.weights.layout import DTYPES, raw_bytes, widen
+from components.weights.parts import Part
 from components.weights.plan import Plan
 from components.weights.policy import Policy
 from components.weights.scan import Scan
@@ -40,12 +41,16 @@ class Assembly:
     method: Method | None = None  # until its statistics are gathered
     order: tuple[int, ...] = ()  # of its values, as indices into what it was given
 
+    def parts(self) -> list[Part]:
+        """The files that it is made of; also those that need not be read because another one's record has the same digest."""
+        used = [plan.sources[i] for plan in self.plans.values() for i in plan.used]
+        return [part for source in used for part in (source.part, *source.same)]
+
     def ready(self) -> Assembly:
         """Check the ingredients that are to be checked against their records, and gather a method's statistics; both once."""
-        for plan in self.plans.values():
-            for i in plan.used:
-                if plan.sources[i].part.check:
-                    plan.sources[i].part.verify()
+        for part in self.parts():
+            if part.check:
+                part.verify()
         if self.method is not None:
             prepared, self.method = self.method.prepare(Scan(list(self.plans.values()), self.order)), None
             for plan in self.plans.values():

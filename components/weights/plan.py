@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from fractions import Fraction
 from functools import cached_property
@@ -28,11 +28,12 @@ COUNTER = "*num_batches_tracked"
 
 @dataclass(frozen=True)
 class Source:
-    """A file with its rule: files of equal recorded digest are one source."""
+    """A file with its rule: files of equal recorded digest are one source, of which the first is read."""
 
     name: str
     part: Part
     rule: Rule
+    same: tuple[Part, ...] = ()  # the others
 
 
 @dataclass
@@ -124,7 +125,8 @@ def sources(ingredients: Sequence[Ingredient], role: str) -> list[Source]:
         digest = part.digest if len(held) > 1 else ""  # alone, it need not be known
         place = (digest, -1 if part.recorded else i)
         if place in found:
-            found[place] = Source(found[place].name, found[place].part, found[place].rule + one.rule)
+            first = found[place]
+            found[place] = replace(first, rule=first.rule + one.rule, same=(*first.same, part))
         else:
             found[place] = Source(part.label, part, one.rule)
     return [found[place] for place in sorted(found)]
@@ -144,7 +146,7 @@ def plan(ingredients: Sequence[Ingredient], role: str, policy: Policy, method: M
         terms = [(i, number, files[i].part.layout[key]) for i in range(len(files)) if (number := _at(files[i], key))]
         if terms:
             chosen[key] = _choose(key, terms, files, policy, base, report)
-            if method and chosen[key][0] == "averaged" and key not in report["from_base"]:
+            if method and chosen[key][0] == "averaged" and chosen[key][2] is terms:
                 chosen[key] = ("blended", *chosen[key][1:])
     return Plan(files, *_slots(chosen), report, method)
 
@@ -195,7 +197,7 @@ def _choose(key: str, terms: Terms, files: Sequence[Source], policy: Policy, bas
     if len(terms) > 1 and any(fnmatchcase(key, pattern) for pattern in STATISTICS) and policy.bn != "average":
         if _equal(terms, files):
             report["copied"].append(key)
-            return "equal", codes[0], terms
+            return "averaged", code, [(terms[0][0], Fraction(1), terms[0][2])]
         if base is None:
             raise ValueError(_refusal(key, [files[i].name for i, _, _ in terms], policy))
         report["from_base"].append(key)

@@ -106,9 +106,8 @@ class Vector:
 
     def verify(self) -> None:
         """DataError where an ingredient's bytes are not those that were recorded. Each file is read once in a process."""
-        for plan in self.assembly.plans.values():
-            for i in plan.used:
-                plan.sources[i].part.verify()
+        for part in self.assembly.parts():
+            part.verify()
 
     def summary(self) -> dict[str, Any]:
         """What a record says of it: digest (None for a combination, which has one once it is saved), ancestry, lineage, facts ..."""

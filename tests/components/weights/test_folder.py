@@ -248,10 +248,11 @@ def test_a_rendered_layout_parses_back(dtypes: dict[str, str]) -> None:
     assert parse(text[8:], max((entry.stop for entry in layout.values()), default=0)) == layout
 
 
+@pytest.mark.parametrize("seed", [1, 0])  # 0: a copy of the other, whose equal record lets it go unread in the sum
 @pytest.mark.parametrize("name", [WEIGHTS, "head.safetensors"])
-def test_flipped_bytes_and_short_files_are_found_against_the_record(tmp_path: Path, name: str) -> None:
-    for i in range(2):
-        make(i).save(f"{tmp_path}/{i}")
+def test_flipped_bytes_and_short_files_are_found_against_the_record(tmp_path: Path, name: str, seed: int) -> None:
+    for i, each in enumerate((0, seed)):
+        make(each).save(f"{tmp_path}/{i}")
     path = tmp_path / "1" / name
     sound = path.read_bytes()
     broken = bytearray(sound)
@@ -349,11 +350,16 @@ def test_a_file_that_is_recorded_and_gone_or_changed_is_named(tmp_path: Path) ->
         list(Checkpoint(f"{tmp_path}/x").tensors())
 
 
-def test_saving_over_an_ingredient_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["x", "x/", "./x", "link", "y/../x"])
+def test_saving_over_an_ingredient_is_refused_however_it_is_spelled(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     make(0).save(f"{tmp_path}/x")
+    (tmp_path / "link").symlink_to("x")
+    (tmp_path / "y").mkdir()
+    monkeypatch.chdir(tmp_path)
     before = (tmp_path / "x" / WEIGHTS).read_bytes()
-    with pytest.raises(ValueError, match="holds an ingredient that is being read"):
-        mean([Checkpoint(f"{tmp_path}/x"), make(1)]).save(f"{tmp_path}/x/")
+    for url in (name, f"{tmp_path}/{name}", f"file://{tmp_path}/{name}"):
+        with pytest.raises(ValueError, match="holds an ingredient that is being read"):
+            mean([Checkpoint("x"), make(1)]).save(url)
     assert (tmp_path / "x" / WEIGHTS).read_bytes() == before
 
 
