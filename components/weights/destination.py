@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import uuid
 from collections.abc import Iterable
 from typing import Any, Protocol
@@ -55,28 +56,38 @@ def write(folder: str, name: str, chunks: Iterable[Bytes]) -> File:
     return File(name, total.size, total.hexdigest())
 
 
+_opening = threading.Lock()  # threads open a file once
+
+
 class Local:
-    """A file on a disk, written under a hidden name beside its own."""
+    """A file on a disk, written under a hidden name beside its own, which is made once: who gets a begun one by pickle only opens it."""
 
     parallel, step = True, 1 << 20
 
     def __init__(self, path: str) -> None:
+        self._file, self._begun = -1, False
         folder, name = os.path.split(path)
         self.path, self.hidden = path, os.path.join(folder, f".{name}.{uuid.uuid4().hex[:8]}.partial")
         os.makedirs(folder or ".", exist_ok=True)
-        self._file = -1
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_file": -1}
 
     def _open(self) -> int:
-        if self._file < 0:
-            self._file = os.open(self.hidden, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        return self._file
+        with _opening:
+            if self._file < 0:
+                try:
+                    self._file = os.open(self.hidden, os.O_WRONLY | os.O_CLOEXEC | (0 if self._begun else os.O_CREAT | os.O_EXCL), 0o666)
+                except FileNotFoundError as error:  # made anew it would have holes where others have written
+                    remedy = "save to a folder that all nodes share, or to a URL"
+                    raise OSError(f"{self.path} was begun on a disk that is not to be seen here, or given up: {remedy}") from error
+                self._begun = True
+            return self._file
 
     def begin(self, size: int) -> None:
+        file = self._open()
         if size and hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(self._open(), 0, size)
+            os.posix_fallocate(file, 0, size)
 
     def put(self, start: int, content: Bytes) -> None:
         file, rest = self._open(), memoryview(content).cast("B")
@@ -93,6 +104,8 @@ class Local:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+    __del__ = _close
 
     def abandon(self) -> None:
         self._close()
