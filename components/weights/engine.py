@@ -58,9 +58,6 @@ class _Brief:
         with contextlib.closing(self.part.reader()) as reader:
             reader.read(start, buffer)
 
-    def ahead(self, start: int, size: int) -> None:
-        """Not worth another opening."""
-
     def close(self) -> None:
         """Nothing is open."""
 
@@ -156,7 +153,8 @@ class Evaluator:
         for k in range(1, len(slot.sources) if slot.kind == "equal" else 1):
             other = self._read(slot, k, low, count)
             if raw_bytes(other) != raw_bytes(result):
-                key = slot.key(low + int(np.flatnonzero(other != result)[0]))
+                unlike = np.frombuffer(raw_bytes(other), np.uint8) != np.frombuffer(raw_bytes(result), np.uint8)  # 0.0 is not -0.0
+                key = slot.key(low + int(unlike.argmax()) // result.itemsize)
                 names = [self.plan.sources[slot.sources[j][0]].name for j in (0, k)]
                 raise ValueError(f"cannot average {names[0]} with {names[1]}: {key} is {slot.entry.dtype}, is never averaged, and differs")
 

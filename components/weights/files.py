@@ -78,6 +78,12 @@ def remote(url: str) -> tuple[Any, str]:
     return filesystem, filesystem._strip_protocol(url)
 
 
+def place(url: str) -> str:
+    """One spelling for all URLs of a folder on a local disk, whatever links lead there; a remote URL without a slash at its end."""
+    here = local(url)
+    return url.rstrip("/") if here is None else os.path.realpath(here)
+
+
 def size(url: str) -> int | None:
     """The size in bytes of a file, or None where there is no such file."""
     here = local(url)
@@ -107,11 +113,6 @@ class Opened:
             buffer[:filled] = content
         if filled < len(buffer):
             raise truncated(self.url, start + len(buffer), start + filled)
-
-    def ahead(self, start: int, size: int) -> None:
-        """Tell the system that these bytes are wanted soon."""
-        if self._file >= 0 and hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(self._file, start, size, os.POSIX_FADV_WILLNEED)
 
     def close(self) -> None:
         """No more reads. A file that nobody holds any more closes itself."""

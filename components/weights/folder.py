@@ -137,7 +137,7 @@ def _writable(url: str, kind: str, spec: Mapping[str, Any], plans: Mapping[str, 
     for plan in plans.values():
         for source in plan.sources:
             end = max((entry.stop for entry in source.part.layout.values()), default=0)
-            if url.rstrip("/") in {place.rpartition("/")[0].rstrip("/") for place, _, _ in source.part.extents(0, end)}:
+            if files.place(url) in {files.place(found.rpartition("/")[0] or ".") for found, _, _ in source.part.extents(0, end)}:
                 raise ValueError(f"cannot save at {url}: it holds an ingredient that is being read; choose another folder")
     try:
         json.dumps(spec, allow_nan=False)

@@ -102,6 +102,12 @@ def test_a_model_without_an_ancestor_is_its_own(tmp_path: Path) -> None:
     refused("their ancestors differ", stored, make(2, ancestry=None))
 
 
+def test_zeros_of_another_sign_differ_where_nothing_is_averaged() -> None:
+    one, other = (make(i, {"text.phase": np.array([1, zero], np.complex64)}) for i, zero in enumerate((0.0, -0.0)))
+    with pytest.raises(ValueError, match=r"text\.phase is C64, is never averaged, and differs"):
+        list(mean([one, other]).tensors())
+
+
 def test_ingredients_are_compared_only_where_they_count() -> None:
     """One tower from each of two models, and a stranger with coefficient 0."""
     other = make(1, ancestry="else", classes=["x", "y"])
@@ -143,6 +149,8 @@ def test_trained_batchnorm_is_refused_with_the_remedy_and_follows_the_policy() -
 def test_frozen_batchnorm_needs_no_policy() -> None:
     same = {"visual.bn.running_mean": np.ones(3, np.float32)}
     assert dict(mean([make(0, same), make(1, same)]).tensors())["visual.bn.running_mean"].tolist() == [1, 1, 1]
+    half = dict(mean([make(0, same), make(1, same)], Policy(dtype="float16")).tensors())
+    assert {array.dtype for array in half.values() if array.dtype.kind == "f"} == {np.dtype(np.float16)}
 
 
 def test_facts_of_the_parts_are_not_the_facts_of_the_whole() -> None:

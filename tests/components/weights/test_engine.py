@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -93,6 +94,25 @@ def test_chunks_made_on_other_nodes_are_the_same_file(tmp_path: Path, monkeypatc
     assert seen == [3]
     assert files.digest_of(str(tmp_path / "spread" / alone[0].name)) == alone[0].digest
     assert [path.name for path in (tmp_path / "spread").iterdir() if "partial" in path.name] == []
+
+
+def test_nodes_leave_no_file_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What crossed a pickle is closed as well, by any number of threads of a node once."""
+    models, opened = large(tmp_path), len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(engine, "ITEM", 1)
+    mean(models).save(str(tmp_path / "spread"), lambda fn, items: [fn(**pickle.loads(pickle.dumps(item))) for item in items])
+    assert len(os.listdir("/proc/self/fd")) == opened
+
+
+def test_a_node_that_does_not_see_the_disk_says_so_and_makes_no_file_of_its_own(tmp_path: Path) -> None:
+    """A second file would lack what the first one holds; likewise after the writing was given up."""
+    target = destination.Local(str(tmp_path / "shared" / "out"))
+    target.begin(9)
+    elsewhere = pickle.loads(pickle.dumps(target))
+    target.abandon()
+    with pytest.raises(OSError, match="save to a folder that all nodes share"):
+        elsewhere.put(0, b"some")
+    assert list((tmp_path / "shared").iterdir()) == []
 
 
 def test_progress_ends_at_the_size_of_the_tensors(tmp_path: Path) -> None:
