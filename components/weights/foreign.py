@@ -122,7 +122,7 @@ def _place(key: str, expected: Mapping[str, Any]) -> str | None:
 
 
 def _shaped(key: str, entry: Entry, shape: tuple[int, ...], label: str) -> Entry:
-    if entry.shape != shape and not entry.count == 1 == len(shape or (1,)):
+    if entry.shape != shape and {entry.shape, shape} != {(), (1,)}:
         raise ValueError(f"{label}: {key} has shape {list(entry.shape)}, the model's is {list(shape)}; name the right one by --model or --config")
     return replace(entry, shape=shape)  # a scale may be a scalar or [1]
 

@@ -72,6 +72,12 @@ def test_what_does_not_fit_is_refused_by_name(shapes: dict[str, tuple[int, ...]]
     assert "\n" not in str(caught.value)
 
 
+def test_one_value_does_not_stand_for_a_row_of_them() -> None:
+    for shape in ((), (1,)):
+        with pytest.raises(ValueError, match=r"b has shape .* the model's is \[5\]"):
+            match({"b": shape}, {"b": (5,)})
+
+
 def test_the_ancestor_gives_the_text_tower_and_never_the_image_tower() -> None:
     random = np.random.default_rng(0)
     base = Memory({key: random.normal(size=shape).astype(np.float32) for key, shape in MODEL.items()}, "base")
