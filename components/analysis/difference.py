@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -93,8 +94,7 @@ def _ends(values: np.ndarray) -> np.ndarray:
     import numpy as np
 
     a, b, *base = values
-    with np.errstate(invalid="ignore"):
-        return np.stack([a, b, b - a, *(each - base[0] for each in (a, b) if base)])
+    return np.stack([a, b, b - a, *(each - base[0] for each in (a, b) if base)])
 
 
 def _apart(name: str, grams: Mapping[str, np.ndarray], keys: Sequence[str]) -> Apart:
@@ -128,7 +128,8 @@ def _equal(a: Checkpoint, b: Checkpoint, key: str) -> bool:
         read = []
         for part, entry in places:
             buffer = bytearray(min(BLOCK, size - low))
-            part.reader().read(entry.start + low, memoryview(buffer))
+            with closing(part.reader()) as reader:
+                reader.read(entry.start + low, memoryview(buffer))
             read.append(buffer)
         if read[0] != read[1]:
             return False

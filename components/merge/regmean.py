@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated
 
 from components.types import Dataset, Diverged, Run, revision
-from components.weights import Blend, Checkpoint, Combination, Policy
+from components.weights import Blend, Checkpoint, Combination, NotFinite, Policy
 from components.weights.statistics import Statistics, agree, read, write
 
 if TYPE_CHECKING:
@@ -104,7 +104,10 @@ def _solved(key: str, pairs: Sequence[tuple[Checkpoint, Statistics]], a: float) 
 
     def weight(model: Checkpoint) -> np.ndarray:
         """[in, out], float64."""
-        stored = read(_holder(model, key), key).astype(np.float64)
+        part = _holder(model, key)
+        stored = read(part, key).astype(np.float64)
+        if len(bad := stored[~np.isfinite(stored)]):
+            raise NotFinite(part.label, key, float(bad[0]))
         return stored if inputs_first else stored.T
 
     inputs_first = key in pairs[0][1].facts["inputs_first"]

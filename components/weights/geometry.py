@@ -29,18 +29,13 @@ def moves(values: np.ndarray) -> np.ndarray:
     return moved
 
 
-def products(vectors: np.ndarray) -> np.ndarray:
-    """All inner products of the rows of `vectors` [R, n]: [R, R]. What is not finite stays so, without a warning."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        gram: np.ndarray = vectors @ vectors.T
-    return gram
-
-
 def cosines(gram: np.ndarray) -> np.ndarray:
-    """The cosines of the vectors with these inner products [R, R]; 0 where one of them has no length."""
+    """The cosines of the vectors with these inner products [R, R]; 0 where one of them has no length, or none that is finite."""
     squares = np.diag(gram)
-    scale = np.sqrt(np.outer(squares, squares))  # of equal vectors exactly their product: the cosine is then 1
-    found: np.ndarray = np.divide(gram, scale, out=np.zeros_like(gram), where=scale > 0).clip(-1, 1)
+    with np.errstate(invalid="ignore", over="ignore"):
+        scale = np.sqrt(np.outer(squares, squares))  # of equal vectors exactly their product: the cosine is then 1
+    known = (scale > 0) & np.isfinite(gram) & np.isfinite(scale)
+    found: np.ndarray = np.divide(gram, scale, out=np.zeros_like(gram), where=known).clip(-1, 1)
     return found
 
 
@@ -85,7 +80,8 @@ def scanned(scan: Scan, vectors: Vectors = itself) -> dict[str, np.ndarray]:
     """The inner products [R, R] of what `vectors` makes of the values, for each tensor: what a method prepares from."""
 
     def visit(key: str, low: int, values: Sequence[np.ndarray]) -> tuple[str, np.ndarray]:
-        return key, products(vectors(np.stack(values)))
+        rows = vectors(np.stack(values))
+        return key, rows @ rows.T
 
     found: dict[str, np.ndarray] = {}
     for key, gram in scan(visit):

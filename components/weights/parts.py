@@ -43,9 +43,6 @@ class Reader(Protocol):
 
     def read(self, start: int, buffer: memoryview) -> None: ...
 
-    def ahead(self, start: int, size: int) -> None:
-        """These bytes are wanted soon."""
-
     def close(self) -> None: ...
 
 
@@ -136,9 +133,6 @@ class _StoredReader:
     def read(self, start: int, buffer: memoryview) -> None:
         self.file.read(self.begin + start, buffer)
 
-    def ahead(self, start: int, size: int) -> None:
-        self.file.ahead(self.begin + start, size)
-
     def close(self) -> None:
         self.file.close()
 
@@ -185,9 +179,6 @@ class Memory:
 
     def verify(self) -> None:
         """Memory has no record to disagree with."""
-
-    def ahead(self, start: int, size: int) -> None:
-        """It is here already."""
 
     def close(self) -> None:
         """There is nothing to close."""

@@ -45,7 +45,8 @@ class Scan:
             def make(evaluator: Evaluator) -> Callable[[tuple[Slot, int, int]], T]:
                 def call(item: tuple[Slot, int, int]) -> T:
                     evaluator.expect([item])
-                    return visit(item[0].keys[0][0], item[1], evaluator.gather(*item))
+                    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite stays so, and is found in the result
+                        return visit(item[0].keys[0][0], item[1], evaluator.gather(*item))
 
                 return call
 

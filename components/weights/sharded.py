@@ -85,10 +85,6 @@ class _JoinedReader:
             self.readers[at].read(low, buffer[filled : filled + high - low])
             filled += high - low
 
-    def ahead(self, start: int, size: int) -> None:
-        for at, low, high in self.joined.spans(start, start + size):
-            self.readers[at].ahead(low, high - low)
-
     def close(self) -> None:
         for reader in self.readers:
             reader.close()

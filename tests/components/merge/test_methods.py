@@ -12,7 +12,7 @@ import pytest
 
 from components.merge import dare, fisher_merge, lines, model_stock, regmean, slerp, ties, uniform, wise_ft
 from components.types import Local
-from components.weights import Checkpoint, engine
+from components.weights import Checkpoint, NotFinite, engine
 from components.weights.statistics import Statistics
 from tests.components.merge.test_laws import FILES, SHAPES, content, same, saved, tensors
 from tests.components.weights.test_layouts import raw
@@ -96,6 +96,20 @@ def test_slabs_and_threads_cannot_show(tmp_path: Path, run: Local, monkeypatch: 
         monkeypatch.setattr(engine, "cores", lambda threads=threads: threads)
         RULES[name](base, models, run).save(f"{tmp_path}/out{i}")
         assert {key: array.tobytes() for key, array in Checkpoint(f"{tmp_path}/out{i}").tensors()} == expected
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", [name for name in RULES if name != "wise_ft"])
+def test_the_model_that_is_not_finite_is_named_wherever_the_value_lies(
+    tmp_path: Path, run: Local, monkeypatch: pytest.MonkeyPatch, name: str, value: float
+) -> None:
+    """In the last slab of its tensor, of which statistics have seen all; without a warning."""
+    base, first, *others = pool(tmp_path, [0, 1, 2, 3])
+    named = dict(first.tensors())
+    named["visual.proj"].flat[-1] = value
+    monkeypatch.setattr(engine, "SLAB", 16)
+    with pytest.raises(NotFinite, match=f"has the value {value} in visual.proj"):
+        RULES[name](base, [saved(tmp_path / "bad", named), *others, *others[:1]], run).save(f"{tmp_path}/out")
 
 
 @pytest.mark.parametrize("name", [name for name in RULES if name not in ("dare", "dare with ties")])  # which elements fall depends on the digest
