@@ -8,14 +8,12 @@ import functools
 import inspect
 import os
 import platform
-import shutil
 import socket
 import sys
-import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from typing import Any
 from infra.errors import Stopped, exit_code_of
 from infra.identity import name_of, revision_of
 from infra.job import Job, Outcome, Ref, Site
+from infra.owned import scratch
 from infra.store import Record, Store
 from infra.store.pins import Pins
 from infra.store.record import encode
@@ -200,22 +199,12 @@ def failed(job: Job, error: Exception, seconds: float) -> Outcome:
     return Outcome(job.key, "failed", text, kind, exit_code_of(error), retry, trace, seconds)
 
 
-@contextlib.contextmanager
-def scratch() -> Iterator[str]:
-    """A folder on a local disk for one attempt, removed afterwards."""
-    folder = tempfile.mkdtemp(prefix="stockpot-")
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 @functools.cache
 def lasting() -> str:
-    """A folder on a local disk for as long as this process lives: its items share what they opened."""
-    folder = tempfile.mkdtemp(prefix="stockpot-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+    """A scratch folder for as long as this process lives: its items share what they opened."""
+    stack = contextlib.ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(scratch())
 
 
 def takes_run(fn: Callable[..., Any]) -> bool:

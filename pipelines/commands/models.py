@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from components.types import Local
 from components.weights import Checkpoint
 from components.weights.files import join, size
-from infra import settings
+from components.weights.folder import CONFIGS
+from infra import owned, settings
 from pipelines.commands.fields import near
 from pipelines.commands.studies import Where, presets, studies
 
 if TYPE_CHECKING:
     from infra.store import Store
 
-CONFIGS = ("open_clip_config.json", "config.json")
-
-
 def located(word: str, where: Where) -> str:
     """The URL of a model's folder. ValueError that says what was looked for."""
     word = word.removeprefix("local-dir:")
-    if any(size(join(word, name)) is not None for name in CONFIGS):
+    names = dict.fromkeys(CONFIGS.values())
+    if any(size(join(word, name)) is not None for name in names):
         return word
     if "://" in word or "/" in word:
-        raise ValueError(f"no model at {word}: it has neither {' nor '.join(CONFIGS)}; give a folder that open_clip or stockpot saved")
+        raise ValueError(f"no model at {word}: it has neither {' nor '.join(names)}; give a folder that open_clip or stockpot saved")
     study, _, preset = word.partition(":")
     if study in studies():
         from pipelines.commands.session import open_store
@@ -83,7 +81,7 @@ def checkpoint(word: str, where: Where, check: bool = True) -> Checkpoint:
 @contextlib.contextmanager
 def scratch() -> Iterator[Local]:
     """A `run` for one command: scratch that is removed, and the node's cache of decoded data."""
-    with tempfile.TemporaryDirectory(prefix="stockpot-") as folder:
+    with owned.scratch() as folder:
         yield Local(folder, settings.cache_folder())
 
 

@@ -22,7 +22,7 @@ from infra.runner import Finished, Runner
 from infra.store import Store
 from infra.tracking.journal import events
 from tests.infra.processes import await_end, descendants
-from tests.infra.toys import add, count, dies_at, dies_once, interval, number, spread, unlucky, visited
+from tests.infra.toys import add, count, dies_at, dies_once, in_vain, interval, number, spread, unlucky, visited
 
 pytestmark = pytest.mark.cluster
 
@@ -154,6 +154,15 @@ def test_items_take_the_run_along_and_their_errors_come_back_as_they_are(world: 
     assert world.run(x=node).value(node) == [2, *[[True, True, None, 1]] * 3]
     failure = next(iter(world.run(x=call(visited, on=GPU, visitors=8)).failures.values()))
     assert (failure.error, failure.kind, failure.code) == ("the seventh is damaged", "DataError", 5)
+
+
+def test_when_an_item_fails_the_others_are_not_begun_and_none_goes_on(world: World, tmp_path: Path) -> None:
+    (tmp_path / "left").mkdir()
+    failure = next(iter(world.run(x=call(in_vain, folder=str(tmp_path / "left"))).failures.values()))
+    left = set((tmp_path / "left").iterdir())
+    assert failure.kind == "DataError" and len(left) < 7
+    time.sleep(3.0)
+    assert set((tmp_path / "left").iterdir()) == left
 
 
 @pytest.mark.parametrize(("cpus", "gpus", "expected"), [(1, 1, 3), (1, 0, 8), (0, 4, 1), (0, 0, 8)])

@@ -146,3 +146,17 @@ def visit(number: int, cache: str, run: Any) -> list[Any]:
     if number == 7:
         raise DataError("the seventh is damaged")
     return [run.cache == cache, os.path.isdir(run.dir), run.restore(), run.parallel]
+
+
+@revision(1)
+@maps
+def in_vain(folder: str, *, run: Any) -> int:
+    """Its first item fails once all but the last few are under way; the others would leave a file."""
+    return len(run.map(slow, [{"number": number, "folder": folder} for number in range(8)]))
+
+
+def slow(number: int, folder: str) -> None:
+    if number == 0:
+        raise DataError("the first is damaged")
+    time.sleep(1.0)
+    Path(folder, str(number)).touch()

@@ -25,6 +25,7 @@ QUIET = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 MOST = 8  # items that a component should have under way: what it tries ahead may turn out to be in vain
+PATIENCE = 60.0  # seconds in which items end that are in vain
 WAIT = 0.02  # seconds between two looks at the pipe and the tasks
 
 
@@ -52,16 +53,22 @@ def reach(address: str) -> None:
 
 
 def spread(options: Mapping[str, float]) -> Callable[[Callable[..., Any], Sequence[Mapping[str, Any]]], list[Any]]:
-    """`run.map` on Ray: one task an item, with the node's resources. What an item raises is raised here."""
+    """`run.map` on Ray: one task an item, with the node's resources. What an item raises is raised here, once no other is at work any more."""
     import ray
     from ray.exceptions import RayTaskError
 
     def map(fn: Callable[..., Any], items: Sequence[Mapping[str, Any]]) -> list[Any]:
         remote = ray.remote(fn).options(**options)
+        under_way = [remote.remote(**item) for item in items]
         try:
-            found: list[Any] = ray.get([remote.remote(**item) for item in items])
-        except RayTaskError as error:
-            raise error.cause if isinstance(error.cause, Exception) else error from None
+            found: list[Any] = ray.get(under_way)
+        except Exception as error:
+            for each in under_way:
+                ray.cancel(each)
+            ray.wait(under_way, num_returns=len(under_way), timeout=PATIENCE)
+            if isinstance(error, RayTaskError) and isinstance(error.cause, Exception):
+                raise error.cause from None
+            raise
         return found
 
     return map

@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from components.weights.statistics import Statistics
 from pipelines.commands.partial import refuse_taken, whole
 
 ROOT = Path(__file__).parents[3]
@@ -80,3 +82,9 @@ def test_what_is_there_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=told):
             refuse_taken(str(tmp_path / name))
     refuse_taken(str(tmp_path / "new"))
+
+
+def test_statistics_are_not_replaced_either() -> None:
+    Statistics.of({"w": np.zeros(3, np.float32)}, {"is": "fisher"}).save("memory://partial/fisher")
+    with pytest.raises(ValueError, match="holds statistics already"):
+        refuse_taken("memory://partial/fisher")
