@@ -117,7 +117,8 @@ def _archive(path: str) -> None:
     if not zipfile.is_zipfile(path):
         return
     try:
-        entries = zipfile.ZipFile(path).infolist()
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise ValueError(f"is a damaged archive ({error}); fetch it again") from error
     if any(entry.filename.endswith("/constants.pkl") for entry in entries):
@@ -136,7 +137,7 @@ def _array(tensor: torch.Tensor) -> Any:
     """A contiguous copy of a tensor's bits, as unsigned integers where numpy has no such dtype."""
     import torch
 
-    plain = tensor.detach().contiguous()
+    plain = tensor.detach().resolve_conj().resolve_neg().contiguous()
     return (plain.reshape(-1).view(torch.uint8) if plain.dtype != torch.bool else plain).numpy()
 
 
@@ -166,7 +167,7 @@ def _unwrapped(loaded: Any) -> tuple[list[str], dict[str, torch.Tensor]]:
     """(keys that were opened, {name: tensor}); a `head` beside the state dict, as `save` leaves it, is taken along."""
     wrapper: list[str] = []
     head: Mapping[str, Any] = {}
-    while isinstance(loaded, Mapping):
+    while isinstance(loaded, Mapping) and len(wrapper) <= len(WRAPPERS):  # a mapping may hold itself
         tensors = {str(key): value for key, value in _tensors(loaded)}
         inner = next((key for key in WRAPPERS if isinstance(loaded.get(key), Mapping)), None)
         if inner is None or len(tensors) > 1:
@@ -186,16 +187,21 @@ def _tensors(mapping: Mapping[Any, Any]) -> Iterator[tuple[Any, torch.Tensor]]:
 
 
 def save(model: Vector, path: str) -> None:
-    """Write {"state_dict": the model, "head": the classifier, "classes": names} at `path`: torch.load opens it under weights_only, open_clip too."""
+    """Write {"state_dict": the model} at `path`, with {"head": the classifier, "classes": names} where there is one.
+
+    torch.load opens it under weights_only, and open_clip does.
+    """
     import torch
 
     from components.weights.layout import BFLOAT16
 
-    state: dict[str, Any] = {"state_dict": {}, "head": {}, "classes": list(model.spec.get("classes") or ())}
+    state: dict[str, Any] = {"state_dict": {}}
     for key, array in model.tensors():
         narrow = array.dtype == BFLOAT16
         tensor = torch.from_numpy((array["bfloat16"].view("<i2") if narrow else array).copy())
         role, name = ("head", key.removeprefix("head.")) if key.startswith("head.") else ("state_dict", key)
         if not key.startswith("objective."):
-            state[role][name] = tensor.view(torch.bfloat16) if narrow else tensor
+            state.setdefault(role, {})[name] = tensor.view(torch.bfloat16) if narrow else tensor
+    if "head" in state:
+        state["classes"] = list(model.spec.get("classes") or ())
     torch.save(state, path)

@@ -110,9 +110,8 @@ class Opened:
             filesystem, path = remote(self.url)
             content = filesystem.cat_file(path, start=start, end=start + len(buffer))
             filled = len(content)
-            buffer[:filled] = content
-        if filled < len(buffer):
-            raise truncated(self.url, start + len(buffer), start + filled)
+            buffer[: min(filled, len(buffer))] = content[: len(buffer)]
+        _came(self.url, start, start + len(buffer), filled)
 
     def close(self) -> None:
         """No more reads. A file that nobody holds any more closes itself."""
@@ -123,9 +122,12 @@ class Opened:
     __del__ = close
 
 
-def truncated(url: str, expected: int, found: int) -> DataError:
-    """A file that ends too early."""
-    return DataError(f"{url} is truncated: expected {expected} bytes or more, found {found}; fetch it again")
+def _came(url: str, start: int, stop: int, found: int) -> None:
+    """DataError where fewer than the bytes [start, stop) came, ValueError where more did: a server that knows no ranges sends everything."""
+    if found < stop - start:
+        raise DataError(f"{url} is truncated: expected {stop} bytes or more, found {start + found}; fetch it again")
+    if found > stop - start:
+        raise ValueError(f"{url} cannot be read in parts, its server sends the whole file; download it, and give its path")
 
 
 def read(url: str, start: int, buffer: memoryview) -> None:
@@ -141,8 +143,7 @@ def fetch(ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
     filesystem, paths = remote(ranges[0][0])[0], [remote(url)[1] for url, _, _ in ranges]
     found: list[bytes] = filesystem.cat_ranges(paths, [start for _, start, _ in ranges], [stop for _, _, stop in ranges], on_error="raise")
     for (url, start, stop), content in zip(ranges, found, strict=True):
-        if len(content) < stop - start:
-            raise truncated(url, stop, start + len(content))
+        _came(url, start, stop, len(content))
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 from components.types import File
 from components.weights import Policy, Vector
 from components.weights.destination import write
-from components.weights.files import join, pieces, size
+from components.weights.files import join, local, pieces, size
 from components.weights.foreign import TORCH
 from pipelines.commands import text
 from pipelines.commands.models import checkpoint, scratch
@@ -45,7 +45,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def folder(model: Vector, out: str) -> list[File]:
-    """A folder that open_clip opens."""
+    """A folder that open_clip opens. ValueError for the name of a file."""
+    if out.endswith(TORCH):
+        raise ValueError(f"--out {out} is the name of a torch file: say --format pt, or name a folder")
     refuse_taken(out)
     with whole(out) as place:
         return model.save(place)
@@ -55,12 +57,12 @@ def pickled(model: Vector, out: str) -> list[File]:
     """One torch file. ValueError for a name that does not say so, and for one that is taken."""
     if not out.endswith(TORCH):
         raise ValueError(f"--out {out}: a torch file is named {' or '.join(TORCH)}")
-    if size(out) is not None:
+    if size(out) is not None or os.path.isdir(local(out) or ""):
         raise ValueError(f"{out} exists; choose another --out")
     from components.models.torch_file import save
 
     with scratch() as run:
         os.makedirs(run.dir, exist_ok=True)
         save(model, join(run.dir, "model.pt"))
-        where, _, name = out.rpartition("/")
-        return [write(where or ".", name, pieces(join(run.dir, "model.pt")))]
+        where, slash, name = out.rpartition("/")
+        return [write(where or slash or ".", name, pieces(join(run.dir, "model.pt")))]

@@ -79,10 +79,11 @@ def main(argv: Sequence[str]) -> int:
 
 def found(word: str, run: Local) -> Source:
     """What a SOURCE is. A torch file becomes safetensors in the run's scratch folder, by a process of its own."""
-    config = next((name for name in CONFIGS.values() if size(join(word, name)) is not None), "")
+    path = plain(word)
+    config = next((name for name in CONFIGS.values() if size(join(word, name)) is not None), "") if path == word else ""
     if not config:
-        beside = document(join(os.path.dirname(word) or ".", CONFIG))
-        if word.endswith(INDEX):
+        beside = document(join(os.path.dirname(path) or ".", CONFIG))
+        if path.endswith(INDEX):
             return _shards(Source(word, [], sharded(word), config=beside))
         return _file(word, beside, run)
     if config == CONFIG:
@@ -95,6 +96,11 @@ def found(word: str, run: Local) -> Source:
         raise ValueError(f"{word} is a checkpoint of stockpot already: use it as it is, or stockpot export")
     part = folder.parts[MODEL]
     return _shards(Source(part.label, [part.label], part, folder.spec["kind"], beside, side_files(word, folder.side)))
+
+
+def plain(url: str) -> str:
+    """A URL without its query, which may be a signature; such a URL is of a file. A path is as it is."""
+    return url.partition("?")[0] if "://" in url else url
 
 
 def _shards(source: Source) -> Source:
@@ -145,8 +151,8 @@ def taken(source: Source, options: Options, ancestor: Checkpoint | None, run: Lo
     if classes and rows != len(classes):
         raise ValueError(f"{len(classes)} classes are named, e.g. {classes[0]}, and the head of {source.url} has {rows} rows; name one for each row")
     spec["classes"] = classes or None
-    spec["name"] = redact(os.path.basename(source.url.partition("?")[0]))
-    facts: dict[str, Any] = {"source": redact(source.url), "sha256": {os.path.basename(url): sha256(url) for url in source.files}}
+    spec["name"] = redact(os.path.basename(plain(source.url)))
+    facts: dict[str, Any] = {"source": redact(source.url), "sha256": {os.path.basename(plain(url)): sha256(url) for url in source.files}}
     facts |= source.opened | names.told() | ({"from_ancestor": names.missing} if names.missing else {})
     one = Ingredient(source.url, ONE, parts, spec, extras, "")
     assembly = assemble([one], Policy(), {"imported": facts})

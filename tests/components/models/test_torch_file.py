@@ -26,6 +26,7 @@ def state() -> dict[str, torch.Tensor]:
         "tied": tied, "tied.too": tied, "view": tied[1:3, ::2], "turned": tied.t(), "parameter": torch.nn.Parameter(torch.randn(2)),
         "bf16": torch.randn(3).bfloat16(), "f16": torch.randn(3).half(), "f64": torch.randn(3).double(), "scalar": torch.tensor(4.6),
         "counts": torch.arange(3), "flags": torch.tensor([True, False]), "empty": torch.empty(0, 3), "expanded": torch.ones(1).expand(5),
+        "conjugate": torch.complex(torch.randn(2), torch.randn(2)).conj(),
     }  # fmt: skip
 
 
@@ -71,6 +72,12 @@ def half(path: Path, **how: Any) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def holds_itself(path: Path) -> None:
+    state: dict[str, Any] = {}
+    state["model"] = state
+    torch.save(state, path)
+
+
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "zip pickle": (lambda path: torch.save({"state_dict": Canary(f"{path}.canary")}, path), r"more than tensors \(posix.system\)"),
     "legacy pickle": (
@@ -84,6 +91,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "expanded": (lambda path: torch.save({"w": torch.zeros(1).expand(10**9)}, path), "would be 4000000000 bytes"),
     "sparse": (lambda path: torch.save({"w": torch.eye(3).to_sparse()}, path), "which safetensors cannot hold"),
     "no tensors": (lambda path: torch.save({"epoch": 1}, path), "has no tensors where a state dict belongs but the keys epoch"),
+    "itself": (holds_itself, "has no tensors where a state dict belongs but the keys model"),
     "a list": (lambda path: torch.save([torch.ones(2)], path), "has no tensors where a state dict belongs but a list"),
     "nonsense": (lambda path: path.write_bytes(b"\x80\x02" + bytes(range(200))), "more than tensors|is damaged|is truncated"),
     "TorchScript": (lambda path: torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path), "is TorchScript, a program"),
@@ -135,6 +143,8 @@ def test_what_is_saved_opens_under_weights_only_and_keeps_its_bits(tmp_path: Pat
     found = torch.load(tmp_path / "x.pt", weights_only=True)
     assert found["state_dict"].keys() == {"w", "b", "n"} and found["head"].keys() == {"weight", "bias"} and found["classes"] == ["a", "b"]
     assert convert(str(tmp_path / "x.pt"), str(tmp_path / "x"))["classes"] == ["a", "b"]
+    save(Checkpoint.of({"w": wanted["w"]}, {}), str(tmp_path / "y.pt"))
+    assert convert(str(tmp_path / "y.pt"), str(tmp_path / "y"))["ignored"] == []
     back = load_file(tmp_path / "x")
     assert {key: tensor.contiguous().view(torch.uint8).numpy().tobytes() for key, tensor in back.items()} == {
         key: array.tobytes() for key, array in wanted.items()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import json
 import shutil
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +122,38 @@ def test_a_safetensors_url_is_read_in_ranges_and_written_to_a_url(base: Path, tm
     memory.rm("/import", recursive=True)
 
 
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[str]:
+    """The URL of this folder, on a server that ignores queries and knows no ranges."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_server_without_ranges_is_told(base: Path, tmp_path: Path, served: str, capfd: Any) -> None:
+    """Also where the address is signed: nothing is looked for below it."""
+    shutil.copy(base / "model" / WEIGHTS, tmp_path / "w.safetensors")
+    for query in ("", "?X-Amz-Signature=a/b"):
+        words = [f"{served}/w.safetensors{query}", "--config", base / "config.json", "--out", tmp_path / "x"]
+        assert stockpot("import", *words) == 2
+        assert "its server sends the whole file; download it" in capfd.readouterr().err and not (tmp_path / "x").exists()
+
+
+def test_the_signature_of_an_address_is_not_kept(base: Path, tmp_path: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.put(str(base / "model" / WEIGHTS), "/import/w.safetensors?X-Amz-Signature=xyz")
+    words = ["memory://import/w.safetensors?X-Amz-Signature=xyz", "--config", base / "config.json", "--out", tmp_path / "x"]
+    assert stockpot("import", *words) == 0
+    facts = spec(tmp_path / "x")["facts"]["imported"]
+    assert facts["source"] == "memory://import/w.safetensors?X-Amz-Signature=***" and list(facts["sha256"]) == ["w.safetensors"]
+    assert not any(b"xyz" in path.read_bytes() for path in (tmp_path / "x").iterdir())
+    memory.rm("/import", recursive=True)
+
+
 def test_models_that_open_clip_does_not_build_are_taken_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "hub").mkdir()
     (tmp_path / "hub" / "config.json").write_text('{"model_type": "clip"}')
@@ -166,6 +202,9 @@ def test_an_exported_file_opens_in_torch_and_open_clip_and_comes_back(base: Path
     assert spec(tmp_path / "back")["classes"] == ["a", "b", "c"]
     assert stockpot("export", tmp_path / "model", "--format", "pt", "--out", tmp_path / "x.pt") == 2
     assert stockpot("export", tmp_path / "model", "--format", "pt", "--out", tmp_path / "x.onnx") == 2
+    (tmp_path / "folder.pt").mkdir()
+    assert stockpot("export", tmp_path / "model", "--format", "pt", "--out", tmp_path / "folder.pt") == 2
+    assert stockpot("export", tmp_path / "model", "--out", tmp_path / "y.pt") == 2 and not (tmp_path / "y.pt").exists()
 
 
 @pytest.mark.parametrize("dtype", ["", "float16", "bfloat16"])
