@@ -203,7 +203,8 @@ def _choose(key: str, terms: Terms, files: Sequence[Source], policy: Policy, bas
         report["from_base"].append(key)
         entry = files[base].part.layout[key]
         return "averaged", NAMES[policy.dtype] if policy.dtype else entry.dtype, [(base, Fraction(1), entry)]
-    report["averaged"].append(key)
+    alone = len(terms) == 1 and terms[0][1] == 1 and code == codes[0]
+    report["copied" if alone else "averaged"].append(key)
     return "averaged", code, terms
 
 

@@ -68,11 +68,11 @@ def kept(url: str, made: Any, files: Sequence[File], seconds: float) -> list[str
 
 
 def planned(rule: Rule, names: Sequence[str], models: Sequence[Checkpoint], options: Any) -> list[str]:
-    """What a merge would do. A rule that looks at data or tensors first is told as the mean of its models."""
+    """What a merge would do. A rule that looks at data or tensors first is told as the mean of its models; of statistics, only their model is."""
     from components.weights.plan import COUNTER, STATISTICS
 
     merged = mean(models, rule.policy(options)) if rule.computes else rule.call(models, options, None)
-    lines = told(rule, merged, names, models, known=not rule.computes)
+    lines = told(rule, merged, names, models, known=not rule.computes)[: None if rule.gives_model else -1]
     plans = merged.assembly.plans.values()
     if rule.computes:
         lines.append(f"what {rule.name} makes of them is known when it runs")
@@ -118,10 +118,11 @@ def told(rule: Rule, merged: Vector, names: Sequence[str], models: Sequence[Chec
 
 
 def weights(rule: Rule, merged: Vector, models: Sequence[Checkpoint]) -> list[str]:
-    """The weight of each model: a number, `by key`, or, where it depends on the values, the part that the model plays."""
+    """The weight of each model: a number, `by key`, `above` where it is named twice, or the part that it plays where the values decide."""
     if isinstance(merged, Combination):
         found = {one.key: number(weight) for one, weight in merged.terms}
-        return [found.get(model.key, "0") for model in models]
+        keys = [model.key for model in models]
+        return ["above" if key in keys[:i] else found.get(key, "0") for i, key in enumerate(keys)]
     return [*rule.first, *(["model"] * (len(models) - len(rule.first)))]
 
 

@@ -89,6 +89,11 @@ class Rule:
         return "run" in self.other or bool(self.kept)
 
     @property
+    def gives_model(self) -> bool:
+        """Whether a model comes of it, and not what another rule wants to know of one."""
+        return is_model(hints_of(self.function).get("return"))
+
+    @property
     def usage(self) -> str:
         words = [*map(str.upper, self.first), *(["A B C ..."] if self.rest else [])]
         words += [f"--{name} {short(hint)}" for name, (hint, default) in self.own.items() if default is NEEDED]
@@ -192,7 +197,9 @@ class Rule:
         if make is None:
             return [answers(model, options.data)[0] for model in models]
         more = {key: getattr(options, key) for key in settings_of(make)}
-        return [make(model, data=options.data, run=run, **more) for model in models]
+        for i, model in enumerate(models):  # each lies in scratch before the next is made: memory holds one
+            make(model, data=options.data, run=run, **more).save(f"{run.dir}/{name}-{i}")
+        return [kind.load(f"{run.dir}/{name}-{i}") for i in range(len(models))]
 
 
 POLICY = {
@@ -238,8 +245,7 @@ def rules() -> dict[str, Rule]:
     """The rules by name: what gives a model, or makes of one what another rule wants."""
     found = {fn.__name__: Rule(fn) for fn in exported() if fn.__name__ not in PICKS}
     wanted = {kind for rule in found.values() for kind in rule.kept.values()}
-    given = {name: hints_of(rule.function).get("return") for name, rule in found.items()}
-    return {name: rule for name, rule in found.items() if is_model(given[name]) or (rule.first and given[name] in wanted)}
+    return {name: rule for name, rule in found.items() if rule.gives_model or (rule.first and hints_of(rule.function).get("return") in wanted)}
 
 
 def chosen(argv: Sequence[str], common: type) -> tuple[Rule, list[str], Any]:

@@ -209,6 +209,14 @@ def test_the_table_is_aligned_for_many_long_paths(tmp_path: Path, capsys: pytest
     assert rows[0].startswith("0 ") and rows[1].startswith("trial-1 ") and rows[15].startswith("...") and max(map(len, rows)) <= 100
 
 
+def test_a_plan_tells_a_copy_from_a_mean_and_counts_no_weight_twice(three: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    a, b, _ = three
+    told = {words: said(["merge", *words, "--plan"], capsys)[1] for words in (("uniform", a, a, b), ("wise_ft", a, b, "--alpha", "1"))}
+    mean, end = ([line.split() for line in out.splitlines()] for out in told.values())
+    assert [row[1] for row in mean[2:5]] == ["2/3", "above", "1/3"] and "result: 2 keys (1 averaged, 1 copied)" in " ".join(mean[5])
+    assert [row[1] for row in end[2:4]] == ["0", "1"] and "result: 2 keys (2 copied)" in " ".join(end[4])
+
+
 def test_names_are_shortened_by_what_they_share_and_by_nothing_else() -> None:
     assert shortened(["/runs/a", "/runs/b"]) == ("/runs/", ["a", "b"])
     assert shortened(["/runs/1/a", "/runs/12/a"]) == ("/runs/", ["1/a", "12/a"])
@@ -272,6 +280,7 @@ def test_statistics_are_made_once_or_on_the_way_alike(soup: Path, tmp_path: Path
     data = ["--data", "Sample(Digits(), 64)", "--examples", "8", "--store", soup]
     for key in models:
         assert said(["merge", "fisher", key, *data, "--out", tmp_path / key], capsys)[0] == 0
+        assert "result:" not in said(["merge", "fisher", key, *data, "--plan"], capsys)[1]  # no model comes of it
     saved = ["--statistics", ",".join(f"{tmp_path}/{key}" for key in models), "--store", soup]
     for name, options in {"saved": saved, "made": data}.items():
         code, _, err = said(["merge", "fisher_merge", *models, *options, "--out", tmp_path / name], capsys)
