@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from components.weights import engine
 from components.weights import plan as planning
 from components.weights.agreement import HEAD, MODEL, OBJECTIVE, Ingredient, agree
 from components.weights.coefficients import Rule
-from components.weights.engine import Evaluator, opened
+from components.weights.engine import Evaluator, Slab, opened
 from components.weights.layout import DTYPES, raw_bytes, widen
 from components.weights.parts import Part
 from components.weights.plan import Plan
@@ -81,8 +81,15 @@ class Assembly:
         for plan in self.ready().plans.values():
             keys = [(key, low) for key, entry in plan.layout.items() for low in range(0, max(1, entry.count), PART)]
             small = sum(entry.count for entry in plan.layout.values()) <= PART
-            for _ in engine.each(plan, partial(_filler, plan, targets), keys, 1 if small else 0):
+            for _ in engine.each(plan, partial(_filler, plan, targets), keys, partial(_slabs, plan), 1 if small else 0):
                 pass
+
+
+def _slabs(plan: Plan, evaluator: Evaluator, item: tuple[str, int]) -> Iterable[Slab]:
+    """What an item of `_filler` asks for."""
+    key, low = item
+    entry, width = plan.layout[key], DTYPES[plan.layout[key].dtype].itemsize
+    return evaluator.slabs(entry.start + low * width, min(entry.start + (low + PART) * width, entry.stop))
 
 
 def _filler(plan: Plan, targets: Mapping[str, np.ndarray], evaluator: Evaluator) -> Callable[[tuple[str, int]], None]:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from components.types import File
@@ -18,7 +18,7 @@ class Destination(Protocol):
     """A file about to be. It can be pickled, so that several processes write their parts of it."""
 
     parallel: bool  # parts of CHUNK bytes may be put in any order, from any thread or node
-    step: int  # bytes that are best put at once
+    remote: bool  # it is best given CHUNK bytes at once
 
     def begin(self, size: int) -> None:
         """Make room, where that is possible: a full disk is found before the work."""
@@ -33,23 +33,28 @@ class Destination(Protocol):
         """Leave nothing behind."""
 
 
-def destination(url: str, parts: bool = False) -> Destination:
-    """The file at `url`. parts: it is put in pieces of CHUNK bytes, the last one excepted."""
+def destination(url: str, unless: str = "") -> Destination:
+    """The file at `url`.
+
+    unless: a file in the same store beside which it is never completed, where the store can tell. It is then put in pieces of CHUNK
+    bytes, the last one excepted.
+    """
     path = files.local(url)
     if path is not None:
         return Local(path)
     filesystem, _ = files.remote(url)
-    return Multipart(url) if parts and hasattr(filesystem, "call_s3") else Stream(url)
+    return Multipart(url, unless) if unless and hasattr(filesystem, "call_s3") else Stream(url)
 
 
-def write(folder: str, name: str, chunks: Iterable[Bytes]) -> File:
+def write(folder: str, name: str, chunks: Iterable[Bytes], unless: str = "") -> File:
     """Stream `chunks` into `folder`/`name` and return its size and digest. If a chunk fails, nothing of the file is left to be found."""
-    target, total = destination(files.join(folder, name)), Digest()
+    target, total, receipts = destination(files.join(folder, name), unless), Digest(), []
     try:
+        target.begin(0)
         for chunk in chunks:
-            target.put(total.size, chunk)
+            receipts.append(target.put(total.size, chunk))
             total.update(chunk)
-        target.commit()
+        target.commit(receipts)
     except BaseException:
         target.abandon()
         raise
@@ -62,7 +67,7 @@ _opening = threading.Lock()  # threads open a file once
 class Local:
     """A file on a disk, written under a hidden name beside its own, which is made once: who gets a begun one by pickle only opens it."""
 
-    parallel, step = True, 1 << 20
+    parallel, remote = True, False
 
     def __init__(self, path: str) -> None:
         self._file, self._begun = -1, False
@@ -116,20 +121,24 @@ class Local:
 class Stream:
     """A file on any file system, written from its first byte to its last."""
 
-    parallel, step = False, CHUNK
+    parallel, remote = False, True
 
     def __init__(self, url: str) -> None:
+        self.url = url
         self.filesystem, self.path = files.remote(url)
-        self._file = self.filesystem.open(self.path, "wb")
+        with _written(url):
+            self._file = self.filesystem.open(self.path, "wb")
 
     def begin(self, size: int) -> None:
         """Nothing can be reserved."""
 
     def put(self, start: int, content: Bytes) -> None:
-        self._file.write(content)
+        with _written(self.url):
+            self._file.write(content)
 
     def commit(self, receipts: list[Any] | None = None) -> None:
-        self._file.close()
+        with _written(self.url):
+            self._file.close()
 
     def abandon(self) -> None:
         """Merely closing a remote file would publish what there is of it."""
@@ -144,35 +153,68 @@ class Stream:
 
 
 class Multipart:
-    """An object on S3, uploaded in parts as they are ready; it exists once all of them are named in order."""
+    """An object on S3, uploaded in parts as they are ready, in one where it is small; it exists once all of them are named in order.
 
-    parallel, step = True, CHUNK
+    It takes the place of nothing that came while it was made, and is not completed where `unless` exists by then: ValueError.
+    """
 
-    def __init__(self, url: str) -> None:
-        self.url, self.upload = url, ""
+    parallel, remote = True, True
+
+    def __init__(self, url: str, unless: str) -> None:
+        self.url, self.unless, self.upload = url, unless, ""
+        self.match: dict[str, str] = {}
         _, path = files.remote(url)
         self.bucket, _, self.key = path.partition("/")
 
     def _call(self, method: str, **arguments: Any) -> Any:
         filesystem, _ = files.remote(self.url)
-        return filesystem.call_s3(method, Bucket=self.bucket, Key=self.key, **arguments)
+        with _written(self.url):
+            return filesystem.call_s3(method, Bucket=self.bucket, Key=self.key, **arguments)
 
     def begin(self, size: int) -> None:
         if -(-size // CHUNK) > 10_000:
             raise ValueError(f"{self.url} would have {size} bytes, more than an upload of 10,000 parts holds; write it to a disk")
-        if not self.upload:
+        self._refuse()
+        try:
+            with files.reached(self.url):
+                self.match = {"IfMatch": files.remote(self.url)[0].info(f"{self.bucket}/{self.key}")["ETag"]}  # what a dead command left
+        except FileNotFoundError:
+            self.match = {"IfNoneMatch": "*"}
+        if size > CHUNK:
             self.upload = self._call("create_multipart_upload")["UploadId"]
 
-    def put(self, start: int, content: Bytes) -> str:
-        number = start // CHUNK + 1
-        tag: str = self._call("upload_part", UploadId=self.upload, PartNumber=number, Body=bytes(content))["ETag"]
-        return tag
+    def _refuse(self) -> None:
+        if files.size(self.unless) is not None:
+            raise ValueError(f"{self.unless} exists already, and is left as it is; choose another folder")
+
+    def put(self, start: int, content: Bytes) -> Any:
+        if not self.upload:
+            return bytes(content)
+        return self._call("upload_part", UploadId=self.upload, PartNumber=start // CHUNK + 1, Body=bytes(content))["ETag"]
 
     def commit(self, receipts: list[Any] | None = None) -> None:
-        parts = [{"PartNumber": i + 1, "ETag": tag} for i, tag in enumerate(receipts or [])]
-        self._call("complete_multipart_upload", UploadId=self.upload, MultipartUpload={"Parts": parts})
-        files.remote(self.url)[0].invalidate_cache()
+        self._refuse()
+        try:
+            if self.upload:
+                parts = [{"PartNumber": i + 1, "ETag": tag} for i, tag in enumerate(receipts or [])]
+                self._call("complete_multipart_upload", UploadId=self.upload, MultipartUpload={"Parts": parts}, **self.match)
+            else:
+                self._call("put_object", Body=b"".join(receipts or []), **self.match)
+        except OSError as error:
+            if files.code_of(error) in ("PreconditionFailed", "412", "ConditionalRequestConflict", "409"):
+                raise ValueError(f"{self.url} was written by another command meanwhile, and is left as it is; choose another folder") from error
+            raise
 
     def abandon(self) -> None:
         if self.upload:
             self._call("abort_multipart_upload", UploadId=self.upload)
+
+
+@contextlib.contextmanager
+def _written(url: str) -> Iterator[None]:
+    """Errors of a store to which a file is written, in one line."""
+    try:
+        with files.reached(url):
+            yield
+    except FileNotFoundError as error:
+        raise OSError(f"{url}: cannot be written ({error}); make the bucket first, or choose another") from error

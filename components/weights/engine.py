@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from components.types import File, in_order
-from components.weights import files
+from components.weights import ahead, files
 from components.weights.destination import Destination, destination
 from components.weights.files import CHUNK
 from components.weights.layout import AVERAGED, DTYPES, Entry, narrow, raw_bytes, render, widen
@@ -26,14 +26,13 @@ from components.weights.policy import NotFinite
 from components.weights.threads import cores, ordered
 
 SLAB = 1 << 18  # values at once from a disk: the partial sums stay in cache, and threads seldom meet at the interpreter's lock
-PIECE = 1 << 20  # and from a remote store, where a request costs more than its bytes
-WINDOW = 1 << 24  # bytes of one batch of requests to a remote store
-STREAMS = 2  # threads that work from or to one: while one computes, the other waits
+UPLOADS = 2  # chunks on their way to a remote store
 ITEM = 16  # chunks of a file that one node makes in one go
 BLEND = 1 << 25  # bytes of float64 values that a method gets at once
+STEP = 1 << 20  # bytes of the result at once, where all is on disks
 KEPT = 256  # files that stay open
 
-Request = tuple[int, int, int]  # source, and the bytes of its tensors
+Slab = tuple[Slot, int, int]  # slot, first value, number of values
 
 
 @contextlib.contextmanager
@@ -67,29 +66,33 @@ class Evaluator:
 
     def __init__(self, plan: Plan, readers: Mapping[int, Reader]) -> None:
         self.plan, self.readers = plan, readers
-        self.remote = any(files.local(url) is None for i in readers for url, _, _ in plan.sources[i].part.extents(0, 1))
-        self._coming: Iterator[np.ndarray] = iter(())
-        most = PIECE if self.remote else SLAB
-        self._raw = np.empty(0 if self.remote else most * 8, np.uint8)
-        self._total, self._wide, self._gathered = np.empty(most), np.empty(most), np.empty((0, 0))
+        self.remote = ahead.is_remote(plan)
+        self._expected, self._coming = False, self._arriving(())
+        self._raw = np.empty(0 if self.remote else SLAB * 8, np.uint8)
+        self._total, self._wide, self._gathered = np.empty(max(1, ahead.PIECE // 4) if self.remote else SLAB), np.empty(SLAB), np.empty((0, 0))
 
     def fill(self, start: int, out: memoryview) -> None:
         """Write the bytes [start, start + len(out)) of the result's tensors into `out`; both are bounds of values."""
-        slabs = list(self._slabs(start, start + len(out)))
-        self.expect(slabs)
+        if not self._expected:
+            self._coming = self._arriving(self.slabs(start, start + len(out)))
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found below
-            for slot, low, count in slabs:
+            for slot, low, count in self.slabs(start, start + len(out)):
                 size = count * DTYPES[slot.entry.dtype].itemsize
                 self._slab(slot, low, count, out[:size])
                 out = out[size:]
 
-    def _slabs(self, start: int, stop: int) -> Iterator[tuple[Slot, int, int]]:
-        """(slot, first value, number of values) that cover a range of bytes."""
+    def slabs(self, start: int, stop: int) -> Iterator[Slab]:
+        """Those that cover a range of the result's bytes."""
         at = bisect_right(self.plan.starts, start) - 1
         while start < stop:
             slot = self.plan.slots[at]
             width = DTYPES[slot.entry.dtype].itemsize
-            most = len(self._total) if slot.kind != "blended" else max(1, min(len(self._total), BLEND // 8 // len(slot.sources)))
+            most = len(self._total)
+            if self.remote:
+                most = min(most, ahead.PIECE // max(DTYPES[entry.dtype].itemsize for _, _, entry in slot.sources))
+            if slot.kind == "blended":
+                most = min(most, BLEND // 8 // len(slot.sources))
+            most = max(1, most)
             low, high = (start - slot.entry.start) // width, (min(stop, slot.entry.stop) - slot.entry.start) // width
             yield from ((slot, first, min(most, high - first)) for first in range(low, high, most))
             start, at = max(start, min(stop, slot.entry.stop)), at + 1
@@ -107,10 +110,13 @@ class Evaluator:
         if slot.kind in ("averaged", "blended") and not _finite(result):
             self._explain(slot, low, count, result)
 
-    def expect(self, slabs: Sequence[tuple[Slot, int, int]]) -> None:
-        """Say what will be read next, in this order: from a remote store it is fetched ahead."""
-        if self.remote:
-            self._coming = self._ahead([(i, *_bytes(entry, low, count)) for slot, low, count in slabs for i, _, entry in slot.sources])
+    def expect(self, slabs: Iterable[Slab]) -> None:
+        """Say all that will be asked for, in order: from a remote store it is fetched ahead."""
+        self._expected, self._coming = True, self._arriving(slabs)
+
+    def _arriving(self, slabs: Iterable[Slab]) -> Iterator[np.ndarray]:
+        requests = ((i, *_bytes(entry, low, count)) for slot, low, count in slabs for i, _, entry in slot.sources)
+        return ahead.arriving(self.plan.sources, self.readers, requests if self.remote else ())
 
     def gather(self, slot: Slot, low: int, count: int) -> list[np.ndarray]:
         """The slab of every source, each as a float64 array; they may be overwritten, and are valid until the next are gathered."""
@@ -123,25 +129,29 @@ class Evaluator:
     def _average(self, slot: Slot, low: int, count: int, result: np.ndarray) -> None:
         """The linear combination of one slab, rounded once to the result's dtype."""
         below, factors = slot.factors
-        total, wide = self._total[:count], self._wide[:count]
+        starts = range(0, count, SLAB)
         for k, factor in enumerate(factors):
-            values = widen(self._read(slot, k, low, count))
-            if k == 0:
-                np.copyto(total, values)
-                if factor != 1:
-                    total *= factor
-            elif factor == 1:
-                total += values
-            else:
-                np.copyto(wide, values)
-                wide *= factor
-                total += wide
-        if below != 1:
-            if below & (below - 1) == 0:
+            raw = self._read(slot, k, low, count)
+            for start in starts:
+                values, total = widen(raw[start : start + SLAB]), self._total[start : min(start + SLAB, count)]
+                if k == 0:
+                    np.copyto(total, values)
+                    if factor != 1:
+                        total *= factor
+                elif factor == 1:
+                    total += values
+                else:
+                    wide = self._wide[: len(values)]
+                    np.copyto(wide, values)
+                    wide *= factor
+                    total += wide
+        for start in starts:
+            total = self._total[start : min(start + SLAB, count)]
+            if below & (below - 1) == 0 and below > 1:
                 total *= 1 / below  # a power of two: as exact, and faster
-            else:
+            elif below > 1:
                 total /= below
-        _narrow(total, slot.entry.dtype, result)
+            _narrow(total, slot.entry.dtype, result[start : start + SLAB])
 
     def _copy(self, slot: Slot, low: int, count: int, result: np.ndarray) -> None:
         """The first source's values; where a slot is `equal`, the others must be the same."""
@@ -168,30 +178,6 @@ class Evaluator:
         assert len(piece) == stop - start, "a slab larger than the buffer"
         self.readers[i].read(start, raw_bytes(piece))
         return piece.view(DTYPES[entry.dtype])
-
-    def _ahead(self, requests: Sequence[Request]) -> Iterator[np.ndarray]:
-        """The bytes of each request: a batch is fetched while the one before it is used."""
-        def fetch(batch: Sequence[Request]) -> list[np.ndarray]:
-            extents = [self.plan.sources[i].part.extents(start, stop) for i, start, stop in batch]
-            found = iter(files.fetch([each for one in extents for each in one if files.local(each[0]) is None]))
-            return [self._joined(request, one, found) for request, one in zip(batch, extents, strict=True)]
-
-        batches: list[list[Request]] = [[]]
-        for request in requests:
-            if sum(stop - start for _, start, stop in batches[-1]) + request[2] - request[1] > WINDOW and batches[-1]:
-                batches.append([])
-            batches[-1].append(request)
-        for found in ordered(lambda: fetch, batches, 1, ahead=1):
-            yield from found
-
-    def _joined(self, request: Request, extents: Sequence[tuple[str, int, int]], found: Iterator[bytes]) -> np.ndarray:
-        i, start, stop = request
-        if extents and all(files.local(url) is None for url, _, _ in extents):
-            pieces = [np.frombuffer(next(found), np.uint8) for _ in extents]
-            return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-        buffer = np.empty(stop - start, np.uint8)
-        self.readers[i].read(start, raw_bytes(buffer))
-        return buffer
 
     def _explain(self, slot: Slot, low: int, count: int, result: np.ndarray) -> None:
         """Read the slab once more to name the ingredient and the key that brought NaN or infinity in, or the value that does not fit."""
@@ -231,21 +217,36 @@ def _finite(values: np.ndarray) -> bool:
     return bool(np.isfinite(np.add.reduce(wide, dtype=np.float32 if wide.dtype == np.float32 else np.float64)) or np.isfinite(wide).all())
 
 
-def each(plan: Plan, make: Callable[[Evaluator], Callable[[Any], Any]], items: Sequence[Any], threads: int = 0) -> Iterator[Any]:
-    """What `make(evaluator)(item)` gives for each item, in order, computed by all cores."""
+def each(
+    plan: Plan,
+    make: Callable[[Evaluator], Callable[[Any], Any]],
+    items: Sequence[Any],
+    reads: Callable[[Evaluator, Any], Iterable[Slab]],
+    threads: int = 0,
+) -> Iterator[Any]:
+    """What `make(evaluator)(item)` gives for each item, in order, computed by all cores; `reads` says which slabs an item asks for.
+
+    Where sources are remote, one thread computes what others bring.
+    """
     with opened(plan) as readers:
-        remote = bool(readers) and Evaluator(plan, readers).remote
-        yield from ordered(lambda: make(Evaluator(plan, readers)), items, threads or (STREAMS if remote else cores()))
+        if not ahead.is_remote(plan):
+            yield from ordered(lambda: make(Evaluator(plan, readers)), items, threads or cores())
+            return
+        evaluator = Evaluator(plan, readers)
+        evaluator.expect(slab for item in items for slab in reads(evaluator, item))
+        yield from map(make(evaluator), items)
 
 
-def write(plan: Plan, folder: str, name: str, map: Callable[..., Any] = in_order, progress: Callable[[int], None] | None = None) -> File:
+def write(
+    plan: Plan, folder: str, name: str, unless: str, map: Callable[..., Any] = in_order, progress: Callable[[int], None] | None = None
+) -> File:
     """Evaluate a plan into a safetensors file. If anything fails, nothing of the file is left to be found.
 
-    map: spreads the file's chunks over nodes. progress: told the number of bytes, after each chunk, where one process does it all.
+    unless: as for `destination`. map: spreads chunks over nodes. progress: told the bytes of each chunk, where one process makes them.
     """
     header = render(plan.layout)
     size = len(header) + plan.size
-    target = destination(files.join(folder, name), parts=True)
+    target = destination(files.join(folder, name), unless)
     count = -(-size // CHUNK)
     try:
         target.begin(size)
@@ -266,26 +267,34 @@ def chunks(
 ) -> list[tuple[bytes, Any]]:
     """Compute, hash and write the chunks [first, last) of a file: (sha256, receipt) of each."""
     size = len(header) + plan.size
+    step = CHUNK if target.remote or ahead.is_remote(plan) else STEP
 
     def make(evaluator: Evaluator) -> Callable[[int], tuple[bytes, Any]]:
-        buffer = memoryview(bytearray(min(target.step, size)))
+        buffer = memoryview(bytearray(min(step, size)))
 
         def chunk(index: int) -> tuple[bytes, Any]:
-            inner, receipt, stop = hashlib.sha256(), None, min((index + 1) * CHUNK, size)
+            inner, last, stop = hashlib.sha256(), None, min((index + 1) * CHUNK, size)
             for start in range(index * CHUNK, stop, len(buffer)):
                 piece = buffer[: min(len(buffer), stop - start)]
                 lead = header[start : start + len(piece)]
                 piece[: len(lead)] = lead
                 evaluator.fill(max(0, start - len(header)), piece[len(lead) :])
                 inner.update(piece)
-                receipt = target.put(start, piece)
-            return inner.digest(), receipt
+                last = (start, bytes(piece)) if target.remote else target.put(start, piece)
+            return inner.digest(), last
 
         return chunk
 
+    def reads(evaluator: Evaluator, index: int) -> Iterable[Slab]:
+        return evaluator.slabs(max(0, index * CHUNK - len(header)), min((index + 1) * CHUNK, size) - len(header))
+
+    made = each(plan, make, range(first, last), reads, UPLOADS if target.remote else 0)
+    if target.remote:
+        streams = UPLOADS if target.parallel else 1
+        made = ordered(lambda: lambda one: (one[0], target.put(*one[1])), made, streams, streams - 1)
     done = []
-    for index, made in enumerate(each(plan, make, range(first, last), 0 if target.parallel else 1), first):
-        done.append(made)
+    for index, one in enumerate(made, first):
+        done.append(one)
         if progress:
             progress(min(CHUNK, size - index * CHUNK))
     return done

@@ -14,6 +14,7 @@ from components.types import DataError
 from components.weights.threads import cores, ordered
 
 CHUNK = 1 << 24
+CLIENTS = ("aiobotocore", "aiohttp", "asyncio", "botocore", "fsspec", "s3fs", "urllib3")  # whose errors are about the way to a store
 Bytes = bytes | bytearray | memoryview
 
 
@@ -61,7 +62,7 @@ def join(folder: str, name: str) -> str:
 def _filesystem(root: str) -> Any:
     import fsspec
 
-    return fsspec.core.url_to_fs(root)[0]
+    return fsspec.core.url_to_fs(root, **({} if "::" in root else {"use_listings_cache": False}))[0]
 
 
 def local(url: str) -> str | None:
@@ -90,7 +91,53 @@ def size(url: str) -> int | None:
     if here is not None:
         return os.path.getsize(here) if os.path.isfile(here) else None
     filesystem, path = remote(url)
-    return int(filesystem.size(path)) if filesystem.exists(path) else None
+    try:
+        with reached(url):
+            found = filesystem.info(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if found["type"] == "file" and found["size"] is None:
+        raise OSError(f"{url}: its server does not say how long it is; fetch it to a disk first")
+    return int(found["size"]) if found["type"] == "file" else None
+
+
+@contextlib.contextmanager
+def reached(url: str) -> Iterator[None]:
+    """What a store's client says in its own words becomes an OSError of one line; what does not exist stays a FileNotFoundError."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        told = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if isinstance(error, PermissionError) or "credentials" in told.lower():
+            raise PermissionError(f"{url}: access was refused ({told}); check the credentials, and what they allow") from error
+        if isinstance(error, OSError) or type(error).__module__.partition(".")[0] in CLIENTS:
+            raise OSError(f"{url}: the store failed ({told}); check its address and the network, then run the same command again") from error
+        raise
+
+
+@contextlib.contextmanager
+def found(url: str, stop: int) -> Iterator[None]:
+    """As `reached`, where a file was found before, up to byte `stop` at least: a DataError where it is gone, or shorter."""
+    try:
+        with reached(url):
+            yield
+    except FileNotFoundError as error:
+        raise DataError(f"{url} was there and is gone; fetch or save it again") from error
+    except OSError as error:
+        if code_of(error) in ("416", "InvalidRange"):
+            raise DataError(f"{url} is truncated: expected {stop} bytes or more, and it has become shorter; fetch it again") from error
+        raise
+
+
+def code_of(error: BaseException | None) -> str:
+    """What S3 calls an error, or "" where it is none of S3's."""
+    while error is not None:
+        if response := getattr(error, "response", None):
+            return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
+        error = error.__cause__
+    return ""
 
 
 class Opened:
@@ -108,7 +155,8 @@ class Opened:
                 filled += got
         elif len(buffer):
             filesystem, path = remote(self.url)
-            content = filesystem.cat_file(path, start=start, end=start + len(buffer))
+            with found(self.url, start + len(buffer)):
+                content = filesystem.cat_file(path, start=start, end=start + len(buffer))
             filled = len(content)
             buffer[: min(filled, len(buffer))] = content[: len(buffer)]
         _came(self.url, start, start + len(buffer), filled)
@@ -141,10 +189,13 @@ def fetch(ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
     if not ranges:
         return []
     filesystem, paths = remote(ranges[0][0])[0], [remote(url)[1] for url, _, _ in ranges]
-    found: list[bytes] = filesystem.cat_ranges(paths, [start for _, start, _ in ranges], [stop for _, _, stop in ranges], on_error="raise")
-    for (url, start, stop), content in zip(ranges, found, strict=True):
+    contents = filesystem.cat_ranges(paths, [start for _, start, _ in ranges], [stop for _, _, stop in ranges], on_error="return")
+    for (url, start, stop), content in zip(ranges, contents, strict=True):
+        with found(url, stop):
+            if isinstance(content, BaseException):
+                raise content
         _came(url, start, stop, len(content))
-    return found
+    return list(contents)
 
 
 def pieces(url: str, step: int = CHUNK) -> Iterator[memoryview]:

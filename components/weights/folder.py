@@ -113,7 +113,8 @@ def write(url: str, assembly: Assembly, map: Callable[..., Any] = in_order, prog
         if progress:
             progress(done, total)
 
-    written = [engine.write(plan, url, names[role], map, more) for role, plan in plans.items()]
+    last = files.join(url, CONFIGS[kind])
+    written = [engine.write(plan, url, names[role], last, map, more) for role, plan in plans.items()]
     written += [destination.write(url, name, [content]) for name, content in sorted(assembly.extras.items())]
     ours = {key: value for key, value in spec.items() if key not in ("kind", "model_cfg", "preprocess_cfg")}
     ours |= {"format": FORMAT, "files": [[file.name, file.size, file.digest] for file in written]}
@@ -124,7 +125,7 @@ def write(url: str, assembly: Assembly, map: Callable[..., Any] = in_order, prog
     else:
         config = {**architecture, "stockpot": {**ours, "preprocess_cfg": preprocess}}
     text = json.dumps(config, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-    written.append(destination.write(url, CONFIGS[kind], [text.encode()]))
+    written.append(destination.write(url, CONFIGS[kind], [text.encode()], last))
     return written
 
 

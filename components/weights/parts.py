@@ -13,6 +13,7 @@ from components.weights import files
 from components.weights.layout import LONGEST, Entry, Layout, arrange, encode, parse, raw_bytes, render
 
 SAMPLE = 1 << 20
+BEGIN = 1 << 18  # bytes of a remote file that are read at once: most headers are shorter, and a request costs more
 
 
 class Part(Protocol):
@@ -69,14 +70,15 @@ class Stored:
             raise DataError(f"{self.url} is not as recorded: expected {self.record.size} bytes, found {total}; fetch or train it again")
         if total < 8:
             raise DataError(f"{self.url} is truncated: expected at least 8 bytes, found {total}; fetch or train it again")
-        text = self._bytes(0, 8)
-        length = int.from_bytes(text, "little")
+        text = self._bytes(0, 8 if files.local(self.url) is not None else min(total, BEGIN))
+        length = int.from_bytes(text[:8], "little")
         if length > LONGEST:
             raise DataError(f"{self.url} is not safetensors: its header claims {length} bytes, the format allows {LONGEST}")
         if 8 + length > total:
             raise DataError(f"{self.url} is truncated: expected at least {8 + length} bytes, found {total}; fetch or train it again")
         try:
-            return 8 + length, total, _shared(self._bytes(8, length), total - 8 - length)
+            text = text[8 : 8 + length] if 8 + length <= len(text) else self._bytes(8, length)
+            return 8 + length, total, _shared(text, total - 8 - length)
         except ValueError as error:
             raise DataError(f"{self.url} is not valid safetensors of {total} bytes: {error}; fetch or train it again") from error
 

@@ -44,10 +44,9 @@ class Scan:
 
             def make(evaluator: Evaluator) -> Callable[[tuple[Slot, int, int]], T]:
                 def call(item: tuple[Slot, int, int]) -> T:
-                    evaluator.expect([item])
                     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite stays so, and is found in the result
                         return visit(item[0].keys[0][0], item[1], evaluator.gather(*item))
 
                 return call
 
-            yield from engine.each(plan, make, items)
+            yield from engine.each(plan, make, items, lambda _, item: [item])

@@ -85,15 +85,15 @@ def planned(rule: Rule, names: Sequence[str], models: Sequence[Checkpoint], opti
 
 def memory(plans: Sequence[Plan]) -> int:
     """The bytes of the engine's buffers: they grow with neither the number nor the size of the models."""
-    from components.weights.engine import BLEND, PIECE, SLAB, STREAMS, WINDOW
-    from components.weights.files import CHUNK, local
+    from components.weights.ahead import AHEAD, PIECE, is_remote
+    from components.weights.engine import BLEND, SLAB, STEP, UPLOADS
+    from components.weights.files import CHUNK
     from components.weights.threads import cores
 
-    parts = [plan.sources[i].part for plan in plans for i in plan.used]
-    remote = any(local(url) is None for part in parts for url, _, _ in part.extents(0, 1))
-    slabs = 3 * 8 * (PIECE if remote else SLAB) + (CHUNK + 3 * WINDOW if remote else 1 << 20)
     method = 2 * BLEND if any(plan.method for plan in plans) else 0  # what it gets, and what it holds beside
-    return (STREAMS if remote else cores()) * (slabs + method)
+    if any(map(is_remote, plans)):  # what has come, and is being put together; sums; chunks, of which those on their way are held twice
+        return (2 * AHEAD + 1 + 2) * PIECE + (1 + 2 * UPLOADS) * CHUNK + method
+    return cores() * (3 * 8 * SLAB + STEP + method)
 
 
 def told(rule: Rule, merged: Vector, names: Sequence[str], models: Sequence[Checkpoint], known: bool = True) -> list[str]:
