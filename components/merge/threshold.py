@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from components.weights.scan import BESIDE
+
 if TYPE_CHECKING:
     from components.weights.scan import Scan
 
 BLOCK = 1 << 15  # values that stay in cache while something is done to them
-PLACES, LENGTH = 512, 512  # of the sample
-HELD = 1 << 23  # values kept between the bounds, of all models together
+PLACES, LENGTH = 512, 512  # of a model's sample, fewer places where there are many models
+SAMPLE = 1 << 21  # values of all models' samples together
+HELD = BESIDE // 8 - SAMPLE  # values kept between the bounds, of all models together
 BITS = 12  # of the bins that count what is not kept
 SMALLEST, BEYOND = 1, 0x7FF0000000000001  # the bits of the first positive float64, and those after infinity's
 
@@ -34,6 +37,7 @@ class Search:
         self.sample, self.rank, self.count, self.room = np.sort(sample[~np.isnan(sample)])[::-1], rank, count, room
         self.margin = max(room / count / 3, 1 / len(sample))  # a share of all; what lies between the first bounds fits the room
         self.found: float | None = None
+        self.kept = np.empty(min(room, count))
         self.lock = threading.Lock()
         self._look(self._edge(-1), self._edge(1))
 
@@ -48,7 +52,6 @@ class Search:
         self.low, self.high = low, max(high, low + 1)
         self.shift = max(0, (self.high - self.low - 1).bit_length() - BITS)
         self.above, self.held = 0, 0
-        self.kept: list[np.ndarray] = []
         self.bins = np.zeros(1 << BITS, np.int64)
         self.least, self.most = (np.array([bits], np.int64).view(np.float64)[0] for bits in (self.low, self.high))
 
@@ -59,13 +62,12 @@ class Search:
         between ^= above
         inside, beyond = magnitudes[between], int(np.count_nonzero(above))
         with self.lock:
-            self.above += beyond
-            self.held += len(inside)
-            self.kept.append(inside)
-            if self.held > self.room:
-                for values in self.kept:
+            before, self.above, self.held = self.held, self.above + beyond, self.held + len(inside)
+            if self.held <= self.room:
+                self.kept[before : self.held] = inside
+            else:
+                for values in (self.kept[:before], inside) if before <= self.room else (inside,):
                     self.bins += np.bincount((values.view(np.int64) - self.low) >> self.shift, minlength=1 << BITS)
-                self.kept.clear()
 
     def conclude(self) -> None:
         """After a pass: the answer, or where to look next."""
@@ -80,8 +82,9 @@ class Search:
             else:
                 self._look(self.low, min(self._edge(1), self.low - 1))
         elif self.held <= self.room:
-            values = np.concatenate(self.kept)
-            self.found = float(np.partition(values, len(values) - left)[len(values) - left])
+            values = self.kept[: self.held]
+            values.partition(self.held - left)
+            self.found = float(values[self.held - left])
         else:
             bin = int(np.searchsorted(np.cumsum(self.bins[::-1]), left))
             first = self.low + (((1 << BITS) - 1 - bin) << self.shift)
@@ -100,7 +103,8 @@ def largest(scan: Scan, rank: int, magnitudes: Magnitudes) -> tuple[float, ...]:
     for row in scan(lambda key, low, values: [(i, block.copy()) for i, block in magnitudes(key, low, values)], places(scan)):
         for i, block in row:
             samples.setdefault(i, []).append(block)
-    searches = [Search(np.concatenate(samples[i]), rank, scan.count, HELD // len(samples)) for i in sorted(samples)]
+    room = HELD // len(samples)
+    searches = [Search(np.concatenate(samples.pop(i)), rank, scan.count, room) for i in sorted(samples)]
 
     def visit(key: str, low: int, values: Sequence[np.ndarray]) -> None:
         for i, block in magnitudes(key, low, values):
@@ -118,7 +122,8 @@ def largest(scan: Scan, rank: int, magnitudes: Magnitudes) -> tuple[float, ...]:
 
 def places(scan: Scan) -> list[tuple[str, int, int]]:
     """(tensor, first value, count) at equal distances over all tensors, one after another."""
-    step, found, skip = max(LENGTH, -(-scan.count // PLACES)), [], 0
+    most = max(1, min(PLACES, SAMPLE // LENGTH // len(scan.order)))
+    step, found, skip = max(LENGTH, -(-scan.count // most)), [], 0
     for key, entry in scan.keys.items():
         found += [(key, low, min(LENGTH, entry.count - low)) for low in range(skip, entry.count, step)]
         skip = (skip - entry.count) % step

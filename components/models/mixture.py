@@ -25,6 +25,7 @@ from components.models.classifier import Classifier
 from components.weights import Checkpoint, Combination, Policy, Vector, mean
 from components.weights.assembly import Assembly
 from components.weights.layout import DTYPES, raw_bytes, widen
+from components.weights.threads import cores
 
 SLAB = 1 << 18  # values of one tensor that a thread holds at once
 STEPS = 10**6  # coefficients are rounded to so many parts of 1 before they are made to sum to it
@@ -148,7 +149,7 @@ class Mixed(Classifier):
             self.register_buffer(name, getattr(inner, name), persistent=False)
         for name, array in mixture.tensors():
             self.register_parameter(name, nn.Parameter(torch.from_numpy(array.copy()).to(self.mean.device)))
-        pool, slots = ThreadPoolExecutor(len(os.sched_getaffinity(0))), inner.slots()
+        pool, slots = ThreadPoolExecutor(cores()), inner.slots()
         self.sites = [(key if key.startswith("head.") else f"model.{key}", Site(mixture, key, slots[key], pool)) for key in mixture.layers]
 
     def slots(self) -> dict[str, torch.Tensor]:

@@ -28,7 +28,7 @@ from components.weights.threads import cores, ordered
 SLAB = 1 << 18  # values at once from a disk: the partial sums stay in cache, and threads seldom meet at the interpreter's lock
 UPLOADS = 2  # chunks on their way to a remote store
 ITEM = 16  # chunks of a file that one node makes in one go
-BLEND = 1 << 25  # bytes of float64 values that a method gets at once
+BLEND = 1 << 23  # bytes of float64 values that a method gets at once, in each thread
 STEP = 1 << 20  # bytes of the result at once, where all is on disks
 KEPT = 256  # files that stay open
 

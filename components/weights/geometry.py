@@ -15,7 +15,7 @@ from components.weights.plan import STATISTICS, Plan, Slot, Source
 from components.weights.scan import Scan
 from components.weights.space import Checkpoint
 
-Vectors = Callable[[np.ndarray], np.ndarray]  # float64 [checkpoints, n] -> float64 [vectors, n]
+Vectors = Callable[[np.ndarray], np.ndarray]  # float64 [checkpoints, n], may be overwritten -> float64 [vectors, n]
 
 
 def itself(values: np.ndarray) -> np.ndarray:
@@ -25,7 +25,7 @@ def itself(values: np.ndarray) -> np.ndarray:
 
 def moves(values: np.ndarray) -> np.ndarray:
     """Task vectors: every checkpoint but the first, less the first. Ilharco et al. 2023, arXiv:2212.04089."""
-    moved: np.ndarray = values[1:] - values[0]
+    moved: np.ndarray = np.subtract(values[1:], values[0], out=values[1:])
     return moved
 
 

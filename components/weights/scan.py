@@ -12,6 +12,7 @@ from components.weights.engine import Evaluator
 from components.weights.plan import Plan, Slot
 
 T = TypeVar("T")
+BESIDE = 1 << 26  # bytes that a method may hold while it looks at all values
 
 
 class Scan:

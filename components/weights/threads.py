@@ -13,9 +13,12 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+MOST = 8  # threads: each has buffers of its own, and these keep a disk busy
+
+
 def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many threads are worth their memory: the cores that this process may use, but no more than MOST."""
+    return min(MOST, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def ordered(make: Callable[[], Callable[[T], R]], items: Iterable[T], threads: int, ahead: int | None = None) -> Iterator[R]:

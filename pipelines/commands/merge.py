@@ -88,12 +88,15 @@ def memory(plans: Sequence[Plan]) -> int:
     from components.weights.ahead import AHEAD, PIECE, is_remote
     from components.weights.engine import BLEND, SLAB, STEP, UPLOADS
     from components.weights.files import CHUNK
+    from components.weights.scan import BESIDE
     from components.weights.threads import cores
 
-    method = 2 * BLEND if any(plan.method for plan in plans) else 0  # what it gets, and what it holds beside
-    if any(map(is_remote, plans)):  # what has come, and is being put together; sums; chunks, of which those on their way are held twice
-        return (2 * AHEAD + 1 + 2) * PIECE + (1 + 2 * UPLOADS) * CHUNK + method
-    return cores() * (3 * 8 * SLAB + STEP + method)
+    remote = any(map(is_remote, plans))
+    threads = 1 if remote else cores()
+    more = BESIDE + threads * 2 * BLEND if any(plan.method for plan in plans) else 0  # what a method gets, and what it makes of that
+    if remote:  # what has come, and is being put together; sums; chunks, of which those on their way are held twice
+        return (2 * AHEAD + 1 + 2) * PIECE + (1 + 2 * UPLOADS) * CHUNK + more
+    return threads * (3 * 8 * SLAB + STEP) + more + (1 << 22)  # and headers, and plans
 
 
 def told(rule: Rule, merged: Vector, names: Sequence[str], models: Sequence[Checkpoint], known: bool = True) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +19,7 @@ class Slabs:
     def __init__(self, models: Sequence[np.ndarray], slab: int) -> None:
         self.models, self.slab, self.count, self.passes = models, slab, len(models[0]), 0
         entry = type("Entry", (), {"count": self.count})
-        self.keys = {"w": entry}
+        self.keys, self.order = {"w": entry}, (-1, *range(len(models)))
 
     def __call__(self, visit: Any, places: Any = None) -> Iterator[Any]:
         self.passes += places is None
@@ -64,6 +65,13 @@ def test_what_is_no_number_is_not_counted() -> None:
     """The merge finds it in its result; the search must only end."""
     some, none = np.where(np.arange(5000) % 3, np.nan, 1.0), np.full(5000, np.nan)
     assert threshold.largest(Slabs([some, none], 1000), 10, magnitudes) == (1.0, 0.0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("count", [2, 72, 5000])
+def test_the_samples_of_many_models_take_no_more_memory(count: int) -> None:
+    scan = Slabs([np.empty(0)] * count, 1)
+    scan.keys["w"].count = scan.count = 10**8
+    assert 0 < count * sum(size for _, _, size in threshold.places(scan)) <= threshold.SAMPLE + count * threshold.LENGTH  # type: ignore[arg-type]
 
 
 def test_one_pass_finds_it_where_the_sample_is_fair() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +16,14 @@ import numpy as np
 import pytest
 
 import components.merge
+from components.merge import model_stock, ties, uniform
 from components.predictions import Predictions
 from components.types import Dataset, File, Run, revision
 from components.weights import Checkpoint, Combination, Policy
 from components.weights.destination import write
 from components.weights.layout import arrange, render
 from pipelines.__main__ import main
-from pipelines.commands.merge import Options, shortened
+from pipelines.commands.merge import Options, memory, shortened
 from pipelines.commands.rules import chosen, rules
 
 ROOT = Path(__file__).parents[3]
@@ -272,6 +274,27 @@ def test_urls_are_read_and_written_where_they_are(three: list[str], tmp_path: Pa
     assert set(dict(Checkpoint(words[-1]).tensors())["visual.w"].ravel().tolist()) == {1.5} and os.listdir(tmp_path) == ["sweep"]
     code, _, err = said(words, capsys)
     assert code == 2 and "holds a model already" in err
+
+
+@pytest.mark.parametrize("rule", [uniform, lambda models: ties(models[0], models[1:]), lambda models: model_stock(models[0], models[1:])])
+@pytest.mark.parametrize("threads", [1, 64])
+def test_the_memory_that_a_plan_tells_is_enough_and_small_on_any_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: Any, threads: int
+) -> None:
+    """What numpy holds while a merge of 17 models runs, whose tensors have three slabs for each of many threads."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(threads))
+    for i in range(17):
+        weights = np.random.default_rng(i).standard_normal(1_500_000, np.float32)
+        Checkpoint.of({"visual.w": weights}, {"model_cfg": {}, "ancestry": "a"}).save(f"{tmp_path}/{i}")
+    merged = rule([Checkpoint(f"{tmp_path}/{i}") for i in range(17)])
+    told = memory(list(merged.assembly.plans.values()))
+    tracemalloc.start()
+    try:
+        merged.save(f"{tmp_path}/out")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak <= told <= 256 << 20
 
 
 def test_statistics_are_made_once_or_on_the_way_alike(soup: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
