@@ -20,7 +20,7 @@ Request = tuple[int, int, int]  # source, and the bytes of its tensors
 
 def is_remote(plan: Plan) -> bool:
     """Whether some of what a plan uses lies in a remote store."""
-    return any(files.local(url) is None for i in plan.used for url, _, _ in plan.sources[i].part.extents(0, 1))
+    return any(files.local(url) is None for i in plan.used for url in plan.sources[i].part.urls)
 
 
 def arriving(sources: Sequence[Source], readers: Mapping[int, Reader], requests: Iterable[Request]) -> Iterator[np.ndarray]:
@@ -28,7 +28,8 @@ def arriving(sources: Sequence[Source], readers: Mapping[int, Reader], requests:
 
     def fetch(batch: Sequence[Request]) -> list[np.ndarray]:
         extents = [sources[i].part.extents(start, stop) for i, start, stop in batch]
-        away = [bool(one) and all(files.local(url) is None for url, _, _ in one) for one in extents]
+        sizes = [sum(last - first for url, first, last in one if files.local(url) is None) for one in extents]
+        away = [size == stop - start for size, (_, start, stop) in zip(sizes, batch, strict=True)]  # else some lies here, or in memory
         found = iter(files.fetch([each for one, far in zip(extents, away, strict=True) if far for each in one]))
         made = []
         for (i, start, stop), one, far in zip(batch, extents, away, strict=True):

@@ -38,11 +38,11 @@ Slab = tuple[Slot, int, int]  # slot, first value, number of values
 @contextlib.contextmanager
 def opened(plan: Plan) -> Iterator[Mapping[int, Reader]]:
     """The readers of all sources that the plan uses."""
-    used = plan.used
+    brief = sum(len(plan.sources[i].part.urls) for i in plan.used) > KEPT
     with contextlib.ExitStack() as stack:
         readers: dict[int, Reader] = {}
-        for i in used:
-            readers[i] = plan.sources[i].part.reader() if len(used) <= KEPT else _Brief(plan.sources[i].part)
+        for i in plan.used:
+            readers[i] = _Brief(plan.sources[i].part) if brief else plan.sources[i].part.reader()
             stack.callback(readers[i].close)
         yield readers
 

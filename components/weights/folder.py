@@ -137,8 +137,7 @@ def _writable(url: str, kind: str, spec: Mapping[str, Any], plans: Mapping[str, 
         raise ValueError(f"nothing to save at {url}: a checkpoint needs the model's own weights, not only {', '.join(plans) or 'nothing'}")
     for plan in plans.values():
         for source in plan.sources:
-            end = max((entry.stop for entry in source.part.layout.values()), default=0)
-            if files.place(url) in {files.place(found.rpartition("/")[0] or ".") for found, _, _ in source.part.extents(0, end)}:
+            if files.place(url) in {files.place(found.rpartition("/")[0] or ".") for found in source.part.urls}:
                 raise ValueError(f"cannot save at {url}: it holds an ingredient that is being read; choose another folder")
     try:
         json.dumps(spec, allow_nan=False)

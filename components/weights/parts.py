@@ -29,6 +29,11 @@ class Part(Protocol):
     @property
     def digest(self) -> str: ...
 
+    @property
+    def urls(self) -> Sequence[str]:
+        """The files in which its bytes lie; none for what lies in memory."""
+        ...
+
     def reader(self) -> Reader: ...
 
     def extents(self, start: int, stop: int) -> Sequence[tuple[str, int, int]]:
@@ -104,6 +109,10 @@ class Stored:
             sample.update(self._bytes(place, min(SAMPLE, total - place)))
         return f"sampled-{sample.hexdigest()}"
 
+    @property
+    def urls(self) -> Sequence[str]:
+        return (self.url,)
+
     def reader(self) -> Reader:
         """The file opened; it stays open until `close`."""
         return _StoredReader(files.Opened(self.url), self._header[0])
@@ -142,7 +151,7 @@ class _StoredReader:
 class Memory:
     """Named arrays as if they lay in a file."""
 
-    recorded, check = True, False
+    recorded, check, urls = True, False, ()
 
     def __init__(self, tensors: Mapping[str, Any], label: str) -> None:
         self.label = label

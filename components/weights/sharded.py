@@ -66,6 +66,10 @@ class Joined:
         """(url, first byte, last byte + 1) of the tensors' bytes [start, stop), in order."""
         return [extent for at, low, high in self.spans(start, stop) for extent in self.pieces[at][0].extents(low, high)]
 
+    @property
+    def urls(self) -> list[str]:
+        return [url for part, _ in self.pieces for url in part.urls]
+
     def reader(self) -> Reader:
         return _JoinedReader(self)
 
@@ -76,17 +80,21 @@ class Joined:
 
 
 class _JoinedReader:
+    """Opens a part when it is first read: few reads need them all."""
+
     def __init__(self, joined: Joined) -> None:
-        self.joined, self.readers = joined, [part.reader() for part, _ in joined.pieces]
+        self.joined = joined
+        self.readers: dict[int, Reader] = {}
 
     def read(self, start: int, buffer: memoryview) -> None:
         filled = 0
         for at, low, high in self.joined.spans(start, start + len(buffer)):
-            self.readers[at].read(low, buffer[filled : filled + high - low])
+            reader = self.readers.get(at) or self.readers.setdefault(at, self.joined.pieces[at][0].reader())
+            reader.read(low, buffer[filled : filled + high - low])
             filled += high - low
 
     def close(self) -> None:
-        for reader in self.readers:
+        for reader in self.readers.values():
             reader.close()
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,9 @@ from safetensors.numpy import save_file
 
 from components.types import DataError
 from components.weights import Checkpoint, mean
+from components.weights.engine import Evaluator, opened
 from components.weights.parts import Memory
+from components.weights.plan import copy
 from components.weights.sharded import INDEX, Joined
 
 NAME = "open_clip_model.safetensors"
@@ -57,6 +61,36 @@ def test_shards_cross_processes_and_say_where_their_bytes_lie(tmp_path: Path) ->
     for key, entry in part.layout.items():
         content = b"".join(Path(url).read_bytes()[start:stop] for url, start, stop in again.extents(entry.start, entry.stop))
         assert content == TENSORS[key].tobytes()
+
+
+def test_more_shards_than_a_process_may_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors = {f"visual.{i:02}": np.full(3, i, np.float32) for i in range(60)}
+    models = [Checkpoint(str(shards(tmp_path / str(i), {**tensors, "visual.00": np.full(3, i, np.float32)}, 60))) for i in range(2)]
+    monkeypatch.setattr("components.weights.engine.KEPT", 20)
+    monkeypatch.setattr("components.weights.engine.SLAB", 3)  # shards are larger than slabs
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 30, hard))
+    try:
+        mean(models).save(str(tmp_path / "out"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    found = dict(Checkpoint(str(tmp_path / "out")).tensors())
+    assert all((found[key] == (array if key != "visual.00" else 0.5)).all() for key, array in tensors.items())
+
+
+@pytest.mark.parametrize("remote", [0, 1])
+def test_one_slab_of_a_remote_file_and_of_memory(remote: int) -> None:
+    """The tensors follow each other, so that they are asked for together."""
+    Checkpoint.of({"a": TENSORS["visual.1"]}, {"model_cfg": {}}).save("memory://sharded/half")
+    Checkpoint.of({"b": TENSORS["visual.2"]}, {"model_cfg": {}}).save("memory://sharded/other")
+    far = [Checkpoint(f"memory://sharded/{name}").parts["model"] for name in ("half", "other")]
+    near = [Memory({"a": TENSORS["visual.1"]}, "near"), Memory({"b": TENSORS["visual.2"]}, "near")]
+    plan = copy(Joined("both", [((far if i == remote else near)[i], None) for i in range(2)]))
+    assert len(plan.slots) == 1
+    found = bytearray(plan.size)
+    with opened(plan) as readers:
+        Evaluator(plan, readers).fill(0, memoryview(found))
+    assert bytes(found) == TENSORS["visual.1"].tobytes() + TENSORS["visual.2"].tobytes()
 
 
 def test_shards_that_are_read_are_not_written_over(tmp_path: Path) -> None:
