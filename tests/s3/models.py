@@ -32,7 +32,7 @@ class Bucket:
     def url(self, name: str) -> str:
         return f"s3://{self.name}/{name}"
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         return [one["Key"] for one in self.client.list_objects_v2(Bucket=self.name).get("Contents", [])]
 
     def content(self, key: str) -> bytes:
@@ -47,6 +47,6 @@ class Bucket:
     def clear(self) -> None:
         for one in self.uploads():
             self.client.abort_multipart_upload(Bucket=self.name, Key=one["Key"], UploadId=one["UploadId"])
-        for key in self.keys():
+        for key in self.names():
             self.client.delete_object(Bucket=self.name, Key=key)
         self.client.delete_bucket(Bucket=self.name)

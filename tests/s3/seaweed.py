@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-KEY, SECRET = "testkey", "testsecret"
-ACTIONS = ["Admin", "Read", "Write", "List", "Tagging"]
+KEY, GUEST, SECRET = "testkey", "guestkey", "testsecret"
+ACTIONS = {KEY: ["Admin", "Read", "Write", "List", "Tagging"], GUEST: ["Read", "Write", "List"]}  # whom an administrator writes for, a bucket is made
 SERVICES = ("master", "volume", "filer")
 QUIET = [
     "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false", "-master.volumeSizeLimitMB=1024", "-volume.max=30",
@@ -71,8 +71,8 @@ def ports(count: int) -> list[int]:
 def served(program: str, memory: str = "600MiB") -> Iterator[Server]:
     """A server in a folder of its own, with one bucket, `test`; both end with the block."""
     folder = tempfile.mkdtemp(prefix="stockpot-seaweed-")
-    identity = {"name": "test", "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": ACTIONS}
-    Path(folder, "s3.json").write_text(json.dumps({"identities": [identity]}))
+    people = [{"name": key, "credentials": [{"accessKey": key, "secretKey": SECRET}], "actions": may} for key, may in ACTIONS.items()]
+    Path(folder, "s3.json").write_text(json.dumps({"identities": people}))
     port, *others = ports(2 + 2 * len(SERVICES))
     words = [program, "server", f"-dir={folder}", f"-s3.config={folder}/s3.json", f"-s3.port={port}", f"-s3.port.grpc={others.pop()}"]
     words += [f"-{service}.port{kind}={others.pop()}" for service in SERVICES for kind in ("", ".grpc")]
