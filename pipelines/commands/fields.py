@@ -255,8 +255,8 @@ def typed(values: Mapping[str, Any], hints: Mapping[str, Any], where: str) -> di
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(exit_on_error=False)
-    for name in values:
-        parser.add_argument(f"--{name}", type=hints[name])
+    for name, value in values.items():  # what is given is of the type itself, and an error names that alone
+        parser.add_argument(f"--{name}", type=hints[name] if value is None else bare(hints[name]))
     try:
         found: dict[str, Any] = parser.parse_object(dict(values)).as_dict()
     except ArgumentError as error:

@@ -51,7 +51,7 @@ class Source:
     """Weights as they lie somewhere."""
 
     url: str  # of the weights
-    files: list[str]
+    files: dict[str, str]  # its files by name, and where their bytes can be read
     part: Part
     kind: str = "open_clip"
     config: dict[str, Any] | None = None  # what lies beside them
@@ -84,7 +84,8 @@ def found(word: str, run: Local) -> Source:
     if not config:
         beside = document(join(os.path.dirname(path) or ".", CONFIG))
         if path.endswith(INDEX):
-            return _shards(Source(word, [], sharded(word), config=beside))
+            part: Part = sharded(word)
+            return Source(word, _listed(part), part, config=beside)
         return _file(word, beside, run)
     if config == CONFIG:
         pickle = next((name for name in PICKLES if size(join(word, name)) is not None), "")
@@ -95,7 +96,7 @@ def found(word: str, run: Local) -> Source:
     if "stockpot" in beside:
         raise ValueError(f"{word} is a checkpoint of stockpot already: use it as it is, or stockpot export")
     part = folder.parts[MODEL]
-    return _shards(Source(part.label, [part.label], part, folder.spec["kind"], beside, side_files(word, folder.side)))
+    return Source(part.label, _listed(part), part, folder.spec["kind"], beside, side_files(word, folder.side))
 
 
 def plain(url: str) -> str:
@@ -103,23 +104,25 @@ def plain(url: str) -> str:
     return url.partition("?")[0] if "://" in url else url
 
 
-def _shards(source: Source) -> Source:
-    if isinstance(source.part, Joined):
-        source.files = [source.part.label, *(part.label for part, _ in source.part.pieces)]
-    return source
+def _listed(part: Part) -> dict[str, str]:
+    """The files of a part by name; shards follow their index."""
+    shards = [shard.label for shard, _ in part.pieces] if isinstance(part, Joined) else []
+    return {os.path.basename(plain(url)): url for url in (part.label, *shards)}
 
 
 def _file(url: str, beside: dict[str, Any] | None, run: Local) -> Source:
     if format_of(url) == "safetensors":
-        return Source(url, [url], Stored(url, url), config=beside)
+        part = Stored(url, url)
+        return Source(url, _listed(part), part, config=beside)
     from components.models.folder import fetched
     from components.models.torch_file import tensors_of
 
     os.makedirs(run.dir, exist_ok=True)
     target = os.path.join(run.dir, "unpickled.safetensors")
     with _called(url):
-        opened = tensors_of(fetched(url, run), target)
-    return Source(url, [url], Stored(target, url), config=beside, opened={what: value for what, value in opened.items() if value})
+        here = fetched(url, run)
+        opened = {what: value for what, value in tensors_of(here, target).items() if value}
+    return Source(url, {os.path.basename(plain(url)): here}, Stored(target, url), config=beside, opened=opened)
 
 
 @contextlib.contextmanager
@@ -152,7 +155,7 @@ def taken(source: Source, options: Options, ancestor: Checkpoint | None, run: Lo
         raise ValueError(f"{len(classes)} classes are named, e.g. {classes[0]}, and the head of {source.url} has {rows} rows; name one for each row")
     spec["classes"] = classes or None
     spec["name"] = redact(os.path.basename(plain(source.url)))
-    facts: dict[str, Any] = {"source": redact(source.url), "sha256": {os.path.basename(plain(url)): sha256(url) for url in source.files}}
+    facts: dict[str, Any] = {"source": redact(source.url), "sha256": {name: sha256(place) for name, place in source.files.items()}}
     facts |= source.opened | names.told() | ({"from_ancestor": names.missing} if names.missing else {})
     one = Ingredient(source.url, ONE, parts, spec, extras, "")
     assembly = assemble([one], Policy(), {"imported": facts})

@@ -219,6 +219,10 @@ def test_a_plan_tells_a_copy_from_a_mean_and_counts_no_weight_twice(three: list[
     assert [row[1] for row in end[2:4]] == ["0", "1"] and "result: 2 keys (2 copied)" in " ".join(end[4])
 
 
+def test_a_number_that_must_be_given_and_is_none_is_named(three: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(["merge", "wise_ft", *three[:2], "--alpha", "half", "--plan"], capsys) == (2, "", "stockpot: alpha: expected a number, got 'half'\n")
+
+
 def test_names_are_shortened_by_what_they_share_and_by_nothing_else() -> None:
     assert shortened(["/runs/a", "/runs/b"]) == ("/runs/", ["a", "b"])
     assert shortened(["/runs/1/a", "/runs/12/a"]) == ("/runs/", ["1/a", "12/a"])
