@@ -96,6 +96,7 @@ def _filler(plan: Plan, targets: Mapping[str, np.ndarray], evaluator: Evaluator)
     def fill(item: tuple[str, int]) -> None:
         key, low = item
         entry, dtype = plan.layout[key], DTYPES[plan.layout[key].dtype]
+        assert targets[key].flags.c_contiguous, "a copy would be filled"
         target = targets[key].reshape(-1)[low : low + PART]
         direct = target.dtype == dtype
         array = target if direct else np.empty(len(target), dtype)

@@ -198,7 +198,6 @@ def pickled(models: Sequence[Checkpoint]) -> None:
 PEAK = """
     import sys, threading, time
     from components.weights import Checkpoint, mean
-from tests.benchmarks.checkpoints import WEIGHTS, generate, sparse
     import components.weights.assembly, components.weights.blend, numpy
     def anonymous():
         return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon")) * 1024
@@ -243,13 +242,13 @@ def main() -> None:
     parser.add_argument("--model-soups")
     parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS)
     options = parser.parse_args()
-    os.fsync = lambda _: None  # on either side
     counts = [int(count) for count in options.models.split(",")]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(options.folder or scratch)
         folder.mkdir(parents=True, exist_ok=True)
         models = generate(folder, max(counts))
         few = models[: counts[0]]
+        os.fsync = lambda _: None  # on either side; what was made is on the disk, so that it can be dropped from the cache
         if "limit" in options.only:
             ours = {"read, add, write, by hand": by_hand, "mean": lambda m, out: mean(m).save(out), "weighted combination": weighted}
             for count in counts:
