@@ -58,6 +58,9 @@ class Rule:
 
     terms: tuple[tuple[tuple[Patterns, ...], Fraction], ...] = (((), Fraction(1)),)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"terms": self.terms}  # not what was looked up
+
     def __add__(self, other: Rule) -> Rule:
         total = dict(self.terms)
         for factors, number in other.terms:

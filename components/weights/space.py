@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,9 @@ Term = tuple["Checkpoint", Rule]
 
 class Vector:
     """What checkpoints and their combinations have in common. Immutable: every operation gives a new one."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {each.name: self.__dict__[each.name] for each in fields(self)}  # type: ignore[arg-type]  # not what was read for it
 
     def combination(self) -> Combination:
         """This vector as terms."""
@@ -209,9 +212,6 @@ class Combination(Vector):
     terms: tuple[Term, ...]
     policy: Policy = field(default_factory=Policy)
     facts: Mapping[str, Any] = field(default_factory=dict)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: self.__dict__[name] for name in ("terms", "policy", "facts")}
 
     def __repr__(self) -> str:
         told = [f"{weight.to_json() if weight.plain else '(by key)'} {one}" for one, weight in self.terms[:3]]

@@ -196,6 +196,15 @@ def test_a_method_sees_every_value_once_and_its_place(tmp_path: Path, monkeypatc
     assert mean([Checkpoint(str(tmp_path / "x"))]).spec["lineage"]["leaves"][0]["weight"] == "1"
 
 
+def test_what_crosses_to_another_process_is_what_was_said_not_what_was_read(tmp_path: Path) -> None:
+    models = [stored(tmp_path / str(i), {"a": np.full(9, i, np.float32)}) for i in range(3)]
+    for vector in (mean(models), Blend(Largest(), models[0], tuple(models[1:]))):
+        before = pickle.dumps(vector)
+        values = dict(vector.tensors())
+        assert pickle.dumps(vector) == before
+        assert dict(pickle.loads(before).tensors())["a"].tobytes() == values["a"].tobytes()
+
+
 def test_threads_give_results_in_order_and_the_first_error() -> None:
     def make() -> Callable[[int], int]:
         def call(item: int) -> int:
