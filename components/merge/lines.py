@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from components.types import revision
+from components.types import maps, revision
 from components.weights import Checkpoint, Combination, Policy
 
 
+@maps
 @revision(1)
 def lines(base: Checkpoint, models: list[Checkpoint], alpha: float, beta: float, policy: Policy = Policy()) -> Combination:  # noqa: B008
     """LiNeS: task vectors of which shallow layers keep less than deep ones.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from components.types import revision
+from components.types import maps, revision
 from components.weights import Checkpoint, Combination, Policy, mean
 
 
+@maps
 @revision(1)
 def uniform(models: list[Checkpoint], policy: Policy = Policy()) -> Combination:  # noqa: B008
     """The mean of all models. Wortsman et al. 2022, arXiv:2203.05482."""

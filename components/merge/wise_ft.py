@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from components.types import revision
+from components.types import maps, revision
 from components.weights import Checkpoint, Combination, Policy
 
 
+@maps
 @revision(1)
 def wise_ft(zero_shot: Checkpoint, tuned: Checkpoint, alpha: float, policy: Policy = Policy()) -> Combination:  # noqa: B008
     """(1 - alpha) zero_shot + alpha tuned over all tensors, the head included; alpha 0 and 1 are byte copies.

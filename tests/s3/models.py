@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from components.types import revision
 from components.weights import Checkpoint
 from tests.s3.seaweed import Server
 
@@ -15,6 +16,7 @@ MODEL, CONFIG = "open_clip_model.safetensors", "open_clip_config.json"
 numbers = itertools.count()
 
 
+@revision(1)
 def model(seed: int, megabytes: float = 40.0) -> Checkpoint:
     """Ten tensors of normal numbers, float32."""
     draws = np.random.default_rng(seed)
