@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from components.weights.layout import widen
+from components.weights.layout import some, widen
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,7 +60,7 @@ def _fits(slots: Mapping[str, torch.Tensor], shapes: Mapping[str, tuple[int, ...
             has = f"has shape {list(slots[key].shape)} there" if key in slots else "is not in it"
             raise ValueError(f"{told}: {key} {list(shape)} {has}; save the model with its own")
     if missing := sorted(set(slots) - set(shapes)):
-        raise ValueError(f"{told}: {', '.join(missing[:5])} missing; save the model with its own")
+        raise ValueError(f"{told}: {some(missing)} missing; save the model with its own")
 
 
 def tensor(array: np.ndarray) -> torch.Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from components.weights.coefficients import Rule
-from components.weights.layout import AVERAGED, DTYPES, Layout, raw_bytes, widen
+from components.weights.layout import AVERAGED, DTYPES, Layout, raw_bytes, some, widen
 from components.weights.parts import Part
 from components.weights.policy import Policy
 
@@ -101,12 +101,8 @@ def _keys(ingredients: Sequence[Ingredient], role: str) -> None:
         j, missing = next(iter(lacks.items()))
         one, other = ingredients[holder[missing[0]]], ingredients[j]
         extra = [key for key in other.layout(role) if other.at(key) and one.at(key) and key not in one.layout(role)]
-        listed = "; ".join(f"{who.name} lacks {_list(keys)}" for who, keys in ((other, missing), (one, extra)) if keys)
+        listed = "; ".join(f"{who.name} lacks {some(keys)}" for who, keys in ((other, missing), (one, extra)) if keys)
         raise ValueError(f"{_pair(one, other)}: parameter names differ, e.g. {missing[0]}; {listed}; choose common keys by .only(pattern)")
-
-
-def _list(keys: Sequence[str]) -> str:
-    return ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
 
 
 def _ancestry(ingredients: Sequence[Ingredient], role: str, policy: Policy) -> None:

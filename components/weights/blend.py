@@ -43,6 +43,12 @@ class Blend(Vector):
     policy: Policy = field(default_factory=Policy)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """ValueError for what has no values of its own yet."""
+        for one in (*([self.base] if self.base else []), *self.models):
+            if not isinstance(one, Checkpoint):
+                raise ValueError(f"{one!r} is no checkpoint: save it first, and merge what was saved")
+
     def __repr__(self) -> str:
         return f"Blend({self.method!r} of {len(self.models)} models)"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from components.types import DataError
 from components.weights import files
 from components.weights.agreement import HEAD, MODEL
-from components.weights.layout import Entry, Layout
+from components.weights.layout import Entry, Layout, some
 from components.weights.parts import Memory, Part
 from components.weights.sharded import Joined
 
@@ -95,7 +95,7 @@ def named(layout: Layout, expected: Mapping[str, tuple[int, ...]], width: int, l
         _head(heads[0], rest, names, width, label)
     names.dropped = [key for key in rest if any(fnmatchcase(key, pattern) for pattern in IDLE)]
     if unknown := [key for key in rest if key not in names.dropped]:
-        raise ValueError(f"{label} has {_some(unknown)}, for which the model has no place; {_remedy(unknown)}")
+        raise ValueError(f"{label} has {some(unknown)}, for which the model has no place; {_remedy(unknown)}")
     return names
 
 
@@ -138,10 +138,6 @@ def _head(name: str, rest: dict[str, Entry], names: Names, width: int, label: st
         names.renamed["head.weight"] = f"{name}.weight"
 
 
-def _some(keys: Sequence[str]) -> str:
-    return ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
-
-
 def _remedy(keys: Iterable[str]) -> str:
     if any(key.startswith(("vision_model.", "text_model.")) for key in keys):
         return "these are names of Hugging Face transformers: convert the weights to open_clip's"
@@ -158,7 +154,7 @@ def adopted(part: Part, names: Names, ancestor: Part | None, label: str) -> dict
         tuned = [key for key in names.missing if key.startswith("visual.")]
         if tuned or ancestor is None or any(key not in ancestor.layout for key in names.missing):
             remedy = "fetch it again, or name the right --model" if tuned else "say --ancestor CHECKPOINT to take them from there"
-            raise ValueError(f"{label} lacks {_some(tuned or names.missing)}; {remedy}")
+            raise ValueError(f"{label} lacks {some(tuned or names.missing)}; {remedy}")
         pieces.append((ancestor, {key: ancestor.layout[key] for key in names.missing}))
     parts: dict[str, Part] = {MODEL: Joined(label, pieces)}
     if names.head:

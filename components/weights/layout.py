@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -56,6 +56,11 @@ class Entry:
 
 
 Layout = Mapping[str, Entry]
+
+
+def some(keys: Sequence[str]) -> str:
+    """The first few keys, and how many more there are: what an error tells."""
+    return ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
 
 
 def arrange(tensors: Mapping[str, tuple[str, tuple[int, ...]]]) -> dict[str, Entry]:

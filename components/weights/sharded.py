@@ -10,7 +10,7 @@ from functools import cached_property
 
 from components.types import DataError
 from components.weights import files
-from components.weights.layout import Entry, Layout
+from components.weights.layout import Entry, Layout, some
 from components.weights.parts import Part, Reader, Stored
 
 INDEX = ".index.json"
@@ -131,11 +131,7 @@ class _Sharded(Joined):
             name = part.label.rpartition("/")[2]
             wanted = {key for key, file in self.listed.items() if file == name}
             if missing := sorted(wanted - part.layout.keys()):
-                raise DataError(f"{part.label} lacks {_some(missing)}, which {self.label} lists there; fetch it again")
+                raise DataError(f"{part.label} lacks {some(missing)}, which {self.label} lists there; fetch it again")
             if extra := sorted(part.layout.keys() - wanted):
-                raise DataError(f"{part.label} holds {_some(extra)}, which {self.label} does not list there; fetch it again")
+                raise DataError(f"{part.label} holds {some(extra)}, which {self.label} does not list there; fetch it again")
         return super().layout
-
-
-def _some(keys: Sequence[str]) -> str:
-    return ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")

@@ -196,6 +196,13 @@ def test_a_method_sees_every_value_once_and_its_place(tmp_path: Path, monkeypatc
     assert mean([Checkpoint(str(tmp_path / "x"))]).spec["lineage"]["leaves"][0]["weight"] == "1"
 
 
+def test_a_method_takes_checkpoints_only(tmp_path: Path) -> None:
+    one = stored(tmp_path / "0", {"a": np.ones(9, np.float32)})
+    for base, models in ((one, (one, 2 * one)), (2 * one, (one,))):
+        with pytest.raises(ValueError, match=r"Combination\(2 .*\) is no checkpoint: save it first"):
+            Blend(Largest(), base, models)
+
+
 def test_what_crosses_to_another_process_is_what_was_said_not_what_was_read(tmp_path: Path) -> None:
     models = [stored(tmp_path / str(i), {"a": np.full(9, i, np.float32)}) for i in range(3)]
     for vector in (mean(models), Blend(Largest(), models[0], tuple(models[1:]))):
