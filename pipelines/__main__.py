@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from types import FrameType
 from typing import Any
@@ -46,6 +47,15 @@ def terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated
 
 
+def note(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
+    """A warning of ours is a line of its own; other libraries' are as they come."""
+    ours = category is UserWarning and f"{os.path.sep}components{os.path.sep}" in filename
+    return f"note: {message}\n" if ours else PLAIN(message, category, filename, lineno, line)
+
+
+PLAIN = warnings.formatwarning
+
+
 def usage() -> str:
     """The front page of the help: commands, and the studies from their files and docstrings."""
     from pipelines.commands.studies import studies
@@ -74,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"stockpot: {name!r} is not a command; there are {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, terminate)
+    warnings.formatwarning = note
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a log in ASCII gets a ? for what it cannot hold
@@ -82,7 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt as stop:
-        print("\nstopped; what was finished is kept, and the same command goes on from there", file=sys.stderr)
+        kept = "what was finished is kept, and the same command goes on from there" if name == "run" else "the same command begins anew"
+        print(f"\nstopped; {kept}", file=sys.stderr)
         return getattr(stop, "exit_code", INTERRUPTED)
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -229,7 +229,11 @@ def tokeniser(config: Mapping[str, Any], extras: Mapping[str, bytes]) -> Callabl
     options = text.get("tokenizer_kwargs", {})
     if name := text.get("hf_tokenizer_name"):
         return HFTokenizer(name, context_length=context, tokenizer_mode=text.get("tokenizer_mode"), **options)  # type: ignore[no-any-return]
-    return SimpleTokenizer(context_length=context, **options)  # type: ignore[no-any-return]
+    found = SimpleTokenizer(context_length=context, **options)
+    if found.vocab_size > text.get("vocab_size", found.vocab_size):
+        told = f"open_clip's tokeniser has {found.vocab_size} words, this text tower {text['vocab_size']}"
+        raise ValueError(f"{told}: {VOCABULARY}, the vocabulary that it was trained with, is missing beside its weights; fetch it as well")
+    return found  # type: ignore[no-any-return]
 
 
 def outline(config: Mapping[str, Any], preprocess: Mapping[str, Any]) -> tuple[dict[str, tuple[int, ...]], dict[str, Any]]:

@@ -117,7 +117,7 @@ def _ancestry(ingredients: Sequence[Ingredient], role: str, policy: Policy) -> N
                     told = " and ".join(str(x.spec.get("ancestry"))[:20] for x in (other, one))
                     raise ValueError(
                         f"{_pair(other, one)}: their ancestors differ ({told}; {_distance(other, one, role)}); "
-                        "fine-tune them from one checkpoint, or proceed with --unlike-ancestry"
+                        "import each with --ancestor where they share one, or proceed with --unlike-ancestry"
                     )
 
 

@@ -29,7 +29,7 @@ class Options(Where):
 
     out: str = option("", "folder, or file ending in .pt, to write; a path or URL")
     dtype: Literal["", "float64", "float32", "float16", "bfloat16"] = option("", "of the weights (default: their own)")
-    format: Literal["open_clip", "pt"] = option("open_clip", "a folder, or one file")
+    format: Literal["", "open_clip", "pt"] = option("", "a folder, or one file (default: what the name of --out says)")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -39,7 +39,8 @@ def main(argv: Sequence[str]) -> int:
     model = checkpoint(words[0], options)
     model.verify()
     changed = model.combination().under(Policy(options.dtype)).describe(**model.spec.get("facts") or {}) if options.dtype else model
-    files = (folder if options.format == "open_clip" else pickled)(changed, options.out)
+    kind = options.format or ("pt" if options.out.endswith(TORCH) else "open_clip")
+    files = (folder if kind == "open_clip" else pickled)(changed, options.out)
     print(f"wrote {options.out}: {text.counted(len(files), 'file')}, {text.size(sum(file.size for file in files))}")
     return 0
 

@@ -114,10 +114,19 @@ def told(rule: Rule, merged: Vector, names: Sequence[str], models: Sequence[Chec
         rows.append([name, weight, str(len(entries)), text.size(kept), types, str(model.spec.get("ancestry"))[:12]])
     lines = [f"in {where}"] if where else []
     lines += text.columns(rows, right=(1, 2, 3))
+    lines += [f"note: {short[i]} is {why}; {rule.name} takes the {rule.first[i]} first" for i, why in misplaced(rule, models)]
     search = merged.spec["facts"].get("search", ())
     lines += [f"{short[entry['index']]}: {'kept' if entry['accepted'] else 'left out'}, {entry['reason']}" for entry in search]
     to_write = text.size(sum(entry.stop - entry.start for entry in layouts))
     return [*lines, f"result: {len(layouts)} keys ({fate(merged, rule.name)}), {to_write} of tensors"]
+
+
+def misplaced(rule: Rule, models: Sequence[Checkpoint]) -> list[tuple[int, str]]:
+    """(place, what is odd about it): a base that is not what the others were tuned from, but was tuned from it as they were."""
+    ancestors = {model.spec.get("ancestry") for model in models}
+    places = [i for i, name in enumerate(rule.first) if name == "base"]
+    odd = [i for i in places if len(ancestors) == 1 and "model" in models[i].parts and models[i].parts["model"].digest not in ancestors]
+    return [(i, "no ancestor of the others, but tuned from one as they were") for i in odd]
 
 
 def weights(rule: Rule, merged: Vector, models: Sequence[Checkpoint]) -> list[str]:

@@ -200,3 +200,13 @@ def test_the_shipped_model_opens_here_and_in_open_clip(run: Local) -> None:
         assert torch.equal(module(images()), expected)
         tokens = module.tokenise(["the digit three"])
         assert torch.equal(module.texts(tokens), theirs.encode_text(tokens, normalize=True))
+
+
+def test_a_text_tower_without_its_vocabulary_is_refused(tmp_path: Path) -> None:
+    from components.models.folder import address
+    from components.models.openclip import tokeniser
+
+    tiny = Checkpoint(address("stockpot-tiny"))
+    assert tokeniser(tiny.spec["model_cfg"], tiny.extras)(["a"]).shape[0] == 1
+    with pytest.raises(ValueError, match=r"bpe\.txt\.gz, the vocabulary that it was trained with, is missing"):
+        tokeniser(tiny.spec["model_cfg"], {})

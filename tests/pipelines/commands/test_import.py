@@ -190,7 +190,7 @@ def test_an_exported_file_opens_in_torch_and_open_clip_and_comes_back(base: Path
     head = {"head.weight": torch.randn(3, 16).numpy(), "head.bias": torch.randn(3).numpy()}
     one = Checkpoint(str(base / "model"))
     Checkpoint.of(dict(one.tensors()) | head, {**one.spec, "classes": ["a", "b", "c"]}).save(str(tmp_path / "model"))
-    assert stockpot("export", tmp_path / "model", "--format", "pt", "--out", tmp_path / "x.pt") == 0
+    assert stockpot("export", tmp_path / "model", "--out", tmp_path / "x.pt") == 0  # the name says which form
     module = open_clip.create_model(f"local-dir:{base / 'model'}")
     with torch.no_grad():
         for parameter in module.parameters():
@@ -204,7 +204,7 @@ def test_an_exported_file_opens_in_torch_and_open_clip_and_comes_back(base: Path
     assert stockpot("export", tmp_path / "model", "--format", "pt", "--out", tmp_path / "x.onnx") == 2
     (tmp_path / "folder.pt").mkdir()
     assert stockpot("export", tmp_path / "model", "--format", "pt", "--out", tmp_path / "folder.pt") == 2
-    assert stockpot("export", tmp_path / "model", "--out", tmp_path / "y.pt") == 2 and not (tmp_path / "y.pt").exists()
+    assert stockpot("export", tmp_path / "model", "--format", "open_clip", "--out", tmp_path / "y.pt") == 2 and not (tmp_path / "y.pt").exists()
 
 
 @pytest.mark.parametrize("dtype", ["", "float16", "bfloat16"])

@@ -219,6 +219,24 @@ def test_a_plan_tells_a_copy_from_a_mean_and_counts_no_weight_twice(three: list[
     assert [row[1] for row in end[2:4]] == ["0", "1"] and "result: 2 keys (2 copied)" in " ".join(end[4])
 
 
+def test_a_model_in_the_place_of_the_base_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = model(tmp_path / "base", 1.0)
+    ancestor = Checkpoint(str(base)).parts["model"].digest
+    for name, number in (("base", 1.0), ("a", 2.0), ("b", 3.0)):
+        arrays = {"visual.w": np.full((3, 4), number, np.float32), "count": np.array(7)}
+        Checkpoint.of(arrays, {"name": name, "ancestry": ancestor}).save(str(tmp_path / name))
+    for first, noted in (("base", False), ("a", True)):
+        code, out, _ = said(["merge", "ties", tmp_path / first, tmp_path / "b", "--plan"], capsys)
+        assert code == 0 and ("note: a is no ancestor of the others" in out) == noted
+
+
+def test_a_warning_of_ours_is_one_plain_line(tmp_path: Path) -> None:
+    two = [model(tmp_path / str(i), 1.0, **{"visual.v": np.ones(3, dtype)}) for i, dtype in enumerate((np.float16, np.float32))]
+    words = [sys.executable, "-m", "pipelines", "merge", "uniform", *map(str, two), "--plan"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "note: 1 tensors have mixed dtypes, e.g. visual.v: their mean is float32\n")
+
+
 def test_a_number_that_must_be_given_and_is_none_is_named(three: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert said(["merge", "wise_ft", *three[:2], "--alpha", "half", "--plan"], capsys) == (2, "", "stockpot: alpha: expected a number, got 'half'\n")
 
