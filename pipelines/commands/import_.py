@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from components.types import DataError, Local
@@ -14,8 +14,8 @@ from components.weights import Checkpoint, Policy
 from components.weights.agreement import MODEL, Ingredient
 from components.weights.assembly import Assembly, assemble
 from components.weights.coefficients import ONE
-from components.weights.files import document, join, pieces, size
-from components.weights.folder import CONFIGS, PICKLES, read, side_files, write
+from components.weights.files import content, document, join, pieces, size
+from components.weights.folder import CONFIGS, EXTRAS, PICKLES, read, side_files, write
 from components.weights.foreign import Names, adopted, format_of, named
 from components.weights.parts import Part, Stored
 from components.weights.sharded import INDEX, Joined, sharded
@@ -82,15 +82,11 @@ def found(word: str, run: Local) -> Source:
     path = plain(word)
     config = next((name for name in CONFIGS.values() if size(join(word, name)) is not None), "") if path == word else ""
     if not config:
-        beside = document(join(os.path.dirname(path) or ".", CONFIG))
-        if path.endswith(INDEX):
-            part: Part = sharded(word)
-            return Source(word, _listed(part), part, config=beside)
-        return _file(word, beside, run)
+        return replace(_file(word, run), **_beside(os.path.dirname(path) or "."))
     if config == CONFIG:
         pickle = next((name for name in PICKLES if size(join(word, name)) is not None), "")
         if pickle and all(size(join(word, name)) is None for name in ("open_clip_model.safetensors", "open_clip_model.safetensors" + INDEX)):
-            return _file(join(word, pickle), document(join(word, CONFIG)), run)
+            return replace(_file(join(word, pickle), run), **_beside(word))
     folder = read(word)
     beside = document(join(word, config)) or {}
     if "stockpot" in beside:
@@ -110,10 +106,17 @@ def _listed(part: Part) -> dict[str, str]:
     return {os.path.basename(plain(url)): url for url in (part.label, *shards)}
 
 
-def _file(url: str, beside: dict[str, Any] | None, run: Local) -> Source:
-    if format_of(url) == "safetensors":
-        part = Stored(url, url)
-        return Source(url, _listed(part), part, config=beside)
+def _beside(folder: str) -> dict[str, Any]:
+    """What a source has of open_clip's configuration in the folder of its file: that, and the vocabulary and other files that travel with it."""
+    config = document(join(folder, CONFIG))
+    travel = {name: content(join(folder, name)) for name in EXTRAS} if config is not None else {}
+    return {"config": config, "extras": {name: found for name, found in travel.items() if found is not None}}
+
+
+def _file(url: str, run: Local) -> Source:
+    if plain(url).endswith(INDEX) or format_of(url) == "safetensors":
+        part: Part = sharded(url) if plain(url).endswith(INDEX) else Stored(url, url)
+        return Source(url, _listed(part), part)
     from components.models.folder import fetched
     from components.models.torch_file import tensors_of
 
@@ -122,7 +125,7 @@ def _file(url: str, beside: dict[str, Any] | None, run: Local) -> Source:
     with _called(url):
         here = fetched(url, run)
         opened = {what: value for what, value in tensors_of(here, target).items() if value}
-    return Source(url, {os.path.basename(plain(url)): here}, Stored(target, url), config=beside, opened=opened)
+    return Source(url, {os.path.basename(plain(url)): here}, Stored(target, url), opened=opened)
 
 
 @contextlib.contextmanager

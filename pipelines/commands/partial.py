@@ -23,6 +23,8 @@ def refuse_taken(url: str) -> None:
     path = _here(url)
     if path is not None and path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ValueError(f"{url} {'is not empty' if path.is_dir() else 'is a file'}; choose another --out")
+    if above := next((str(each) for each in path.parents if each.is_file()), "") if path else "":
+        raise ValueError(f"{url} cannot be a folder: {above} is a file; choose another --out")
 
 
 def _here(url: str) -> Path | None:

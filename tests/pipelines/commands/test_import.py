@@ -122,6 +122,17 @@ def test_a_safetensors_url_is_read_in_ranges_and_written_to_a_url(base: Path, tm
     memory.rm("/import", recursive=True)
 
 
+@pytest.mark.parametrize("source", ["", "/open_clip_pytorch_model.bin", "/w.safetensors"])
+def test_a_vocabulary_of_its_own_comes_along(base: Path, tmp_path: Path, source: str) -> None:
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub" / "open_clip_config.json").write_text(json.dumps({"model_cfg": spec(base / "model")["model_cfg"]}))
+    (tmp_path / "hub" / "bpe.txt.gz").write_bytes(b"its own")
+    torch.save(weights(base), tmp_path / "hub" / "open_clip_pytorch_model.bin")
+    shutil.copy(base / "model" / WEIGHTS, tmp_path / "hub" / "w.safetensors")
+    assert stockpot("import", f"{tmp_path}/hub{source}", "--out", tmp_path / "x") == 0
+    assert (tmp_path / "x" / "bpe.txt.gz").read_bytes() == b"its own"
+
+
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[str]:
     """The URL of this folder, on a server that ignores queries and knows no ranges."""

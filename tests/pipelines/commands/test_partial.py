@@ -78,7 +78,8 @@ def test_what_is_there_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model" / "config.json").write_text("{}")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes").write_text("")
-    for name, told in {"model": "holds a model already", "other": "is not empty", "other/notes": "is a file"}.items():
+    refused = {"model": "holds a model already", "other": "is not empty", "other/notes": "is a file", "other/notes/a/b": "notes is a file"}
+    for name, told in refused.items():
         with pytest.raises(ValueError, match=told):
             refuse_taken(str(tmp_path / name))
     refuse_taken(str(tmp_path / "new"))
