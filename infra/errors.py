@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 OK, BUG, BAD_INPUT, PARTIAL, INFRASTRUCTURE, INTEGRITY, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+CLIENTS = ("aiobotocore", "aiohttp", "botocore")  # their errors are not OSErrors, and are about the way to a store
 
 
 class StoreError(Exception):
@@ -29,12 +30,12 @@ class Stopped(BaseException):
 
 
 def exit_code_of(error: BaseException) -> int:
-    """The class of an error: its own `exit_code`, 2 for ValueError, 4 for OSError, 130 for an interrupt, 1 for a bug of ours."""
+    """The class of an error: its own `exit_code`, 2 for ValueError, 4 for OSError or a store's client, 130 for an interrupt, 1 for a bug of ours."""
     own = getattr(error, "exit_code", None)
     if isinstance(own, int):
         return own
     if isinstance(error, KeyboardInterrupt | Stopped):
         return INTERRUPTED
-    if isinstance(error, OSError | MemoryError):
+    if isinstance(error, OSError | MemoryError) or type(error).__module__.partition(".")[0] in CLIENTS:
         return INFRASTRUCTURE
     return BAD_INPUT if isinstance(error, ValueError) else BUG

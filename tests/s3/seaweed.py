@@ -76,7 +76,7 @@ def served(program: str, memory: str = "600MiB") -> Iterator[Server]:
     port, *others = ports(2 + 2 * len(SERVICES))
     words = [program, "server", f"-dir={folder}", f"-s3.config={folder}/s3.json", f"-s3.port={port}", f"-s3.port.grpc={others.pop()}"]
     words += [f"-{service}.port{kind}={others.pop()}" for service in SERVICES for kind in ("", ".grpc")]
-    environment = {**os.environ, "GOMEMLIMIT": memory, "GOGC": "50"}
+    environment = {**os.environ, "GOMEMLIMIT": memory, "GOGC": "50", "TMPDIR": folder}  # where it keeps logs
     with open(f"{folder}/log", "wb") as log:
         process = subprocess.Popen([*words, *QUIET], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:

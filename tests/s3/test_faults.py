@@ -130,6 +130,11 @@ def test_a_store_that_refuses_is_one_line(bucket: Bucket, urls: list[str], fault
     assert nothing_at(bucket, "soup")
 
 
+def test_a_store_of_runs_that_does_not_answer_is_one_line() -> None:
+    code, told = run("show", "--store", "s3://test/store", AWS_ENDPOINT_URL="http://127.0.0.1:9", AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY="b")
+    assert code == 4 and told.count("\n") == 1 and "http://127.0.0.1:9" in told, told
+
+
 def test_a_bad_network_is_survived(bucket: Bucket, urls: list[str], server: Server, tmp_path: Path) -> None:
     cut = {number: 3_000_000 * (number + 1) for number in (1, 2, 4, 5)}
     with proxied(server.port, cut, busy={0, 3, 6}) as proxy:
