@@ -73,7 +73,7 @@ def served(program: str, memory: str = "600MiB") -> Iterator[Server]:
     folder = tempfile.mkdtemp(prefix="stockpot-seaweed-")
     people = [{"name": key, "credentials": [{"accessKey": key, "secretKey": SECRET}], "actions": may} for key, may in ACTIONS.items()]
     Path(folder, "s3.json").write_text(json.dumps({"identities": people}))
-    port, *others = ports(2 + 2 * len(SERVICES))
+    port, *others = taken = ports(2 + 2 * len(SERVICES))
     words = [program, "server", f"-dir={folder}", f"-s3.config={folder}/s3.json", f"-s3.port={port}", f"-s3.port.grpc={others.pop()}"]
     words += [f"-{service}.port{kind}={others.pop()}" for service in SERVICES for kind in ("", ".grpc")]
     environment = {**os.environ, "GOMEMLIMIT": memory, "GOGC": "50", "TMPDIR": folder}  # where it keeps logs
@@ -87,6 +87,8 @@ def served(program: str, memory: str = "600MiB") -> Iterator[Server]:
         process.kill()  # nothing of it is kept
         process.wait()
         shutil.rmtree(folder, ignore_errors=True)
+        for left in [path for number in taken for path in Path("/tmp").glob(f"seaweedfs-*-{number}.sock")]:
+            left.unlink()
 
 
 def until_ready(server: Server, folder: str, seconds: float = 60.0) -> None:
