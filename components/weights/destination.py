@@ -104,6 +104,11 @@ class Local:
         os.fsync(self._open())  # the record that says "done" must not reach the disk before the payload
         self._close()
         os.replace(self.hidden, self.path)
+        folder = os.open(os.path.dirname(self.path) or ".", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)  # nor a configuration before the weights that it names
+        finally:
+            os.close(folder)
 
     def _close(self) -> None:
         if self._file >= 0:

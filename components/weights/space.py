@@ -247,7 +247,8 @@ def _fold(terms: Sequence[Term]) -> tuple[Term, ...]:
     folded: dict[Any, Term] = {}
     for checkpoint, weight in terms:
         known = folded.get(checkpoint.key)
-        folded[checkpoint.key] = (known[0], known[1] + weight) if known else (checkpoint, weight)
+        kept = known[0] if known and not checkpoint._check else checkpoint  # one handle that is to be checked is enough
+        folded[checkpoint.key] = (kept, known[1] + weight) if known else (checkpoint, weight)
     return tuple(folded.values())
 
 

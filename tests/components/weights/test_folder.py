@@ -295,8 +295,10 @@ def test_a_file_is_checked_once_in_a_process_and_again_when_it_was_written_anew(
     content = bytearray(path.read_bytes())
     content[-3] ^= 1
     path.write_bytes(bytes(content))
-    with pytest.raises(DataError, match="not as recorded"):
-        list(Checkpoint.load(f"{tmp_path}/0").tensors())
+    checked, trusted = Checkpoint.load(f"{tmp_path}/0"), Checkpoint(f"{tmp_path}/0")
+    for damaged in (checked, trusted + checked, checked * 2 - trusted):
+        with pytest.raises(DataError, match="not as recorded"):
+            list(damaged.tensors())
 
 
 @pytest.mark.parametrize(
