@@ -17,7 +17,7 @@ from components.weights.scan import BESIDE
 if TYPE_CHECKING:
     from components.weights.scan import Scan
 
-BLOCK = 1 << 15  # values that stay in cache while something is done to them
+BLOCK = 1 << 17  # values at once: smaller ones stay in cache, but threads then wait for the interpreter more than for memory
 PLACES, LENGTH = 512, 512  # of a model's sample, fewer places where there are many models
 SAMPLE = 1 << 21  # values of all models' samples together
 HELD = BESIDE // 8 - SAMPLE  # values kept between the bounds, of all models together
