@@ -59,22 +59,13 @@ class Assembly:
 
     def tensors(self) -> Iterator[tuple[str, np.ndarray]]:
         """Each tensor once, in the order of the files; bfloat16 as `layout.BFLOAT16`."""
-        yield from self._cut(None)
-
-    def pieces(self, most: int = 1 << 16) -> Iterator[tuple[str, np.ndarray]]:
-        """The same values in order, as flat arrays of at most `most`: models of one layout are cut alike."""
-        yield from self._cut(most)
-
-    def _cut(self, most: int | None) -> Iterator[tuple[str, np.ndarray]]:
         for plan in self.ready().plans.values():
             with opened(plan) as readers:
                 evaluator = Evaluator(plan, readers)
                 for key, entry in plan.layout.items():
-                    dtype = DTYPES[entry.dtype]
-                    for low in range(0, max(1, entry.count), most or max(1, entry.count)):
-                        array = np.empty(min(entry.count - low, most or entry.count), dtype)
-                        evaluator.fill(entry.start + low * dtype.itemsize, raw_bytes(array))
-                        yield key, array if most else array.reshape(entry.shape)
+                    array = np.empty(entry.count, DTYPES[entry.dtype])
+                    evaluator.fill(entry.start, raw_bytes(array))
+                    yield key, array.reshape(entry.shape)
 
     def into(self, targets: Mapping[str, np.ndarray]) -> None:
         """Evaluate every tensor straight into the array of its key, by all cores: float32, contiguous, of the tensor's shape."""

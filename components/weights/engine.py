@@ -273,15 +273,15 @@ def chunks(
         buffer = memoryview(bytearray(min(step, size)))
 
         def chunk(index: int) -> tuple[bytes, Any]:
-            inner, last, stop = hashlib.sha256(), None, min((index + 1) * CHUNK, size)
+            inner, put, stop = hashlib.sha256(), None, min((index + 1) * CHUNK, size)
             for start in range(index * CHUNK, stop, len(buffer)):
                 piece = buffer[: min(len(buffer), stop - start)]
                 lead = header[start : start + len(piece)]
                 piece[: len(lead)] = lead
                 evaluator.fill(max(0, start - len(header)), piece[len(lead) :])
                 inner.update(piece)
-                last = (start, bytes(piece)) if target.remote else target.put(start, piece)
-            return inner.digest(), last
+                put = (start, bytes(piece)) if target.remote else target.put(start, piece)
+            return inner.digest(), put
 
         return chunk
 
