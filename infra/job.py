@@ -19,13 +19,14 @@ class Ref:
 
 @dataclass(frozen=True)
 class Site:
-    """What all jobs of a run share: the store, the run's folder for journals, the node's cache and how often states are kept."""
+    """What all jobs of a run share: the store, the run's folder for journals, the node's cache, how often states are kept, how bytes are checked."""
 
     store: str
     folder: str  # of this run, in the store: journals and the stop flag
     cache: str
     cache_limit: int = 8 << 30
     checkpoint_every: float = 60.0
+    digest: Callable[[str], str] | None = None  # of the bytes at a URL, as `types.File` has it: a module-level function
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from infra.errors import BAD_INPUT, INTEGRITY, BackendLost
 from infra.hygiene import check
 from infra.job import Job, Outcome, Ref, Site
 from infra.node import Node
+from infra.run import STOP
 from infra.schedule import ENDED_WELL, Schedule, survivors
 from infra.store import Record, Store
 from infra.store.lease import Driver
 from infra.store.pins import pinned
 from infra.tracking.journal import Journal
-from infra.worker import STOP
 
 FINAL = "Diverged"  # a failure that another try would repeat
 RETRIES = 2  # of a component's input and output errors

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import functools
 import inspect
 import os
 import platform
@@ -13,111 +11,18 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from infra.errors import Stopped, exit_code_of
 from infra.identity import name_of, revision_of
-from infra.job import Job, Outcome, Ref, Site
+from infra.job import Job, Outcome, Ref
 from infra.owned import scratch
+from infra.run import STOP, Map, WorkerRun, in_order
 from infra.store import Record, Store
-from infra.store.pins import Pins
 from infra.store.record import encode
-from infra.store.state import States
 from infra.tracking.journal import Journal
-
-STOP = "stop"  # the flag in a run's folder that tells its workers to save their state and end
-POLL = 0.5  # seconds between two looks at the flag
-
-Map = Callable[[Callable[..., Any], Sequence[Mapping[str, Any]]], list[Any]]
-
-
-@dataclass(frozen=True)
-class ManifestFile:
-    """An entry of a pinned manifest, as `run.manifest` gives it."""
-
-    name: str
-    size: int
-    digest: str
-
-
-def in_order(fn: Callable[..., Any], items: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """`run.map` where there is one process."""
-    return [fn(**item) for item in items]
-
-
-class WorkerRun:
-    """The `run` that a component gets: scratch, the node's cache, logging, pinned manifests and training states."""
-
-    rank, world = 0, 1
-
-    def __init__(self, job: Job, store: Store, journal: Journal, scratch: str, map: Map, parallel: int = 1) -> None:
-        self.dir, self.cache, self.cache_limit, self.map, self.parallel = scratch, job.place.cache, job.place.cache_limit, map, parallel
-        self._job, self._store, self._journal = job, store, journal
-        self._states = States(store.place, job.key, f"{socket.gethostname()}.{os.getpid()}.{int(time.time())}", scratch)
-        self._saved = self._looked = time.monotonic()
-
-    def log(self, step: int, **metrics: float) -> None:
-        self._journal.write("metric", fingerprint=self._job.fingerprint, step=step, values=metrics)
-
-    def manifest(self, digest: str) -> list[ManifestFile]:
-        return manifest(self._store, digest)
-
-    def restore(self) -> str | None:
-        found = self._states.restore()
-        if found is None:
-            return None
-        self._journal.write("restored", fingerprint=self._job.fingerprint, step=found[0])
-        return found[1]
-
-    def checkpoint(self, step: int, write: Callable[[str], None], force: bool = False) -> None:
-        now = time.monotonic()
-        stop = False
-        if now - self._looked > POLL:
-            self._looked, stop = now, os.path.exists(os.path.join(self._job.place.folder, STOP))
-        if force or stop or now - self._saved > self._job.place.checkpoint_every:
-            self._states.save(step, write)
-            self._journal.write("state", fingerprint=self._job.fingerprint, step=step)
-            self._saved = time.monotonic()
-        if stop:
-            raise Stopped(f"stopped at step {step}")
-
-    def done(self) -> None:
-        self._states.clear()
-
-    def __reduce__(self) -> tuple[type[Guest], tuple[Site]]:
-        return Guest, (self._job.place,)
-
-
-class Guest:
-    """The `run` of an item of `run.map` in another process: that node's cache and the pinned manifests; nothing is logged, mapped or kept."""
-
-    rank, world, parallel = 0, 1, 1
-
-    def __init__(self, place: Site) -> None:
-        self.dir, self.cache, self.cache_limit, self._store = lasting(), place.cache, place.cache_limit, place.store
-
-    def log(self, step: int, **metrics: float) -> None:
-        pass
-
-    def map(self, fn: Callable[..., Any], items: Sequence[Mapping[str, Any]]) -> list[Any]:
-        raise AssertionError("maps do not nest")
-
-    def manifest(self, digest: str) -> list[ManifestFile]:
-        return manifest(Store(self._store), digest)
-
-    def restore(self) -> None:
-        return None
-
-    def checkpoint(self, step: int, write: Callable[[str], None], force: bool = False) -> None:
-        pass
-
-
-def manifest(store: Store, digest: str) -> list[ManifestFile]:
-    """The pinned files of a source."""
-    return [ManifestFile(*entry) for entry in Pins(store.place, str).manifest(digest)]
 
 
 def resolve(value: Any, store: Store, inputs: dict[str, str]) -> Any:
@@ -197,14 +102,6 @@ def failed(job: Job, error: Exception, seconds: float) -> Outcome:
     trace = "".join(traceback.format_exception(error))
     kind = "oom" if isinstance(error, MemoryError) else type(error).__name__
     return Outcome(job.key, "failed", text, kind, exit_code_of(error), retry, trace, seconds)
-
-
-@functools.cache
-def lasting() -> str:
-    """A scratch folder for as long as this process lives: its items share what they opened."""
-    stack = contextlib.ExitStack()
-    atexit.register(stack.close)
-    return stack.enter_context(scratch())
 
 
 def takes_run(fn: Callable[..., Any]) -> bool:

@@ -57,15 +57,15 @@ def payload(word: str, where: Where, what: str, kind: str) -> str:
 
 def winner(name: str, preset: str, store: Store) -> str:
     """The folder of the model that a study handed over. ValueError where it has not been run in this store."""
+    from components.weights.files import digest_of
     from infra.dag import Fingerprints
     from infra.store.pins import Pins
-    from pipelines.commands.session import content_digest
 
     known = presets(name)
     if preset not in known:
         raise ValueError(f"{preset!r} is not a preset of {name}; there are {', '.join(known)}")
     plan = known[preset].plan()
-    fingerprints = Fingerprints(Pins(store.place, content_digest).of(plan))
+    fingerprints = Fingerprints(Pins(store.place, digest_of).of(plan))
     node = plan.about.node(plan.about.winner)
     record = store.record(fingerprints.key(node))
     if record is None:

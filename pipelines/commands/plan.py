@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from components.weights.files import digest_of
 from infra.dag import Fingerprints, Plan, children
 from infra.errors import StoreError
 from infra.node import Node
@@ -17,7 +18,7 @@ from infra.schedule import Schedule
 from infra.store import Store
 from infra.store.pins import Pins, sources
 from infra.store.relatives import Ancestors, Difference, Relatives
-from pipelines.commands.session import content_digest, open_store
+from pipelines.commands.session import open_store
 from pipelines.commands.studies import Where, chosen, option
 from pipelines.commands.text import clock, columns, counted, size
 
@@ -58,7 +59,7 @@ class Outlook:
 
     def _pins(self) -> dict[str, str]:
         """Digests of the sources; one that cannot be read is noted, and everything that reads it counts as not cached."""
-        pins, found = Pins(self.store.place, content_digest), {}
+        pins, found = Pins(self.store.place, digest_of), {}
         for address in dict.fromkeys(address for node in self.plan.nodes() for address in sources(list(node.arguments.values())) if address):
             try:
                 found[address] = pins.pin(address)

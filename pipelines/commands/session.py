@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.weights.files import digest, pieces
+from components.weights.files import digest_of
 from infra import settings
 from infra.dag import Plan
 from infra.job import Site
@@ -26,11 +26,6 @@ from infra.tracking.journal import Journal, redact
 from pipelines.commands.fields import near
 from pipelines.commands.studies import Options, Where
 from pipelines.commands.view import View
-
-
-def content_digest(url: str) -> str:
-    """The digest of the bytes at a URL, in the way of `types.File`."""
-    return digest(pieces(url))
 
 
 def open_store(options: Where, *, create: bool = True, optional: bool = False) -> Store:
@@ -85,8 +80,8 @@ class Session:
 
     def run(self, plan: Plan, **facts: Any) -> Finished:
         """Compute what is missing; MLflow hears of it only when something ran."""
-        pins = Pins(self.store.place, content_digest).of(plan)
-        place = Site(self.store.url, self.folder, settings.cache_folder(), self.options.cache_limit, self.options.checkpoint_every)
+        pins = Pins(self.store.place, digest_of).of(plan)
+        place = Site(self.store.url, self.folder, settings.cache_folder(), self.options.cache_limit, self.options.checkpoint_every, digest_of)
         runner = Runner(self.store, self.backend(), place, pins, self.view.watch)
         relatives, ancestors = Relatives(self.store), Ancestors(runner.fingerprints.key)
 

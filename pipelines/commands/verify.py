@@ -6,10 +6,11 @@ import sys
 import time
 from collections.abc import Sequence
 
+from components.weights.files import digest_of
 from infra import settings
 from infra.errors import INTEGRITY, OK
 from infra.store.verify import verify
-from pipelines.commands.session import content_digest, open_store
+from pipelines.commands.session import open_store
 from pipelines.commands.studies import Where, parse
 from pipelines.commands.text import clock, size
 
@@ -23,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
     store = open_store(options, create=False)
     files = total = damaged = 0
     started = shown = time.monotonic()
-    for file in verify(store, content_digest):
+    for file in verify(store, digest_of):
         files, total = files + 1, total + file.size
         if file.damage:
             damaged += 1

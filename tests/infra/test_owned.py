@@ -15,7 +15,7 @@ HOLDS = """
 import sys
 from pathlib import Path
 from infra.owned import scratch
-from infra.worker import lasting
+from infra.run import lasting
 with scratch() as folder:
     for each in (folder, lasting()):
         Path(each, "half").touch()
