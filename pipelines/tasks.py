@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from components.data import SHIFTS, Corrupted, Digits, Folder, Idx, Invert, Sample, Split
+from components.data import SHIFTS, Corrupted, Digits, Folder, Idx, Invert, Npz, Parquet, Sample, Split, WebDataset
 from components.data.microworld import Rendered
 from components.models.heads import zero_shot
 from components.types import Dataset
@@ -51,6 +52,14 @@ class Task(ABC):
 def named(task: Task, towers: Node) -> Node:
     """The zero-shot classifier that a model's text tower makes from the task's class names and prompts."""
     return call(zero_shot, model=towers, classes=task.classes, prompts=task.prompts, data=None if task.classes else task.train)
+
+
+def images(url: str) -> Dataset:
+    """The labelled images at a path or URL, by its last part: tars (`*.tar`, `train-{000..012}.tar`), .parquet, .npz, or class folders."""
+    last = url.rstrip("/").rpartition("/")[2]
+    if ".tar" in last:
+        return WebDataset(url)
+    return Npz(url) if last.endswith(".npz") else Parquet(url) if last.endswith((".parquet", ".pq")) else Folder(url)
 
 
 def corrupted(data: Dataset) -> dict[str, Dataset]:
@@ -140,7 +149,7 @@ class Fashion(Task):
 
 @dataclass(frozen=True)
 class Own(Task):
-    """Images of your own in class folders, by path or URL: `--task Own --task.url ./flowers`.
+    """Images of your own, by path or URL: class folders, `s3://bucket/flowers-*.tar`, a .parquet or .npz file. `--task Own --task.url ./flowers`.
 
     Without `test_url` the images are divided by hash(relative path) into train, held out and test. `shifts` names further folders with the same
     classes; without any, the eight corruptions of the test images stand in.
@@ -157,7 +166,9 @@ class Own(Task):
 
     @property
     def name(self) -> str:
-        return self.url.rstrip("/").rsplit("/", 1)[-1]
+        """The last part of the address that is a name: `flowers` of ./flowers, flowers/*.tar and flowers-{000..012}.tar."""
+        parts = (re.split(r"[.*?\[{]", part)[0].strip("-_") for part in reversed(self.url.split("/")))
+        return next(filter(None, parts), "own")
 
     @property
     def caveat(self) -> str:
@@ -165,19 +176,19 @@ class Own(Task):
 
     @property
     def train(self) -> Dataset:
-        return Split(Folder(self.url), 0.0, 1.0 - self.held_out_share - self._tested)
+        return Split(images(self.url), 0.0, 1.0 - self.held_out_share - self._tested)
 
     @property
     def held_out(self) -> Dataset:
-        return Split(Folder(self.url), 1.0 - self.held_out_share - self._tested, 1.0 - self._tested)
+        return Split(images(self.url), 1.0 - self.held_out_share - self._tested, 1.0 - self._tested)
 
     @property
     def test(self) -> Dataset:
-        return Folder(self.test_url) if self.test_url else Split(Folder(self.url), 1.0 - self.test_share, 1.0)
+        return images(self.test_url) if self.test_url else Split(images(self.url), 1.0 - self.test_share, 1.0)
 
     @property
     def shifts(self) -> Mapping[str, Dataset]:
-        return {name: Folder(url) for name, url in self.shift_urls.items()} or corrupted(self.test)
+        return {name: images(url) for name, url in self.shift_urls.items()} or corrupted(self.test)
 
     @property
     def _tested(self) -> float:
