@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
@@ -14,6 +16,7 @@ from components.types import DataError
 from components.weights.threads import cores, ordered
 
 CHUNK = 1 << 24
+GAP = 1 << 16
 CLIENTS = ("aiobotocore", "aiohttp", "asyncio", "botocore", "fsspec", "s3fs", "urllib3")  # whose errors are about the way to a store
 Bytes = bytes | bytearray | memoryview
 
@@ -185,17 +188,35 @@ def read(url: str, start: int, buffer: memoryview) -> None:
 
 
 def fetch(ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
-    """The bytes of remote (url, start, stop), all at once; those of one file system are one request to it."""
+    """The bytes of remote (url, start, stop), all at once; those of one file system are one call of it, those that nearly touch one request."""
     if not ranges:
         return []
-    filesystem, paths = remote(ranges[0][0])[0], [remote(url)[1] for url, _, _ in ranges]
-    contents = filesystem.cat_ranges(paths, [start for _, start, _ in ranges], [stop for _, _, stop in ranges], on_error="return")
-    for (url, start, stop), content in zip(ranges, contents, strict=True):
+    filesystem, spans = remote(ranges[0][0])[0], together(ranges)
+    paths = [remote(url)[1] for url, _, _ in spans]
+    contents = filesystem.cat_ranges(paths, [start for _, start, _ in spans], [stop for _, _, stop in spans], on_error="return")
+    for (url, start, stop), content in zip(spans, contents, strict=True):
         with found(url, stop):
             if isinstance(content, BaseException):
                 raise content
         _came(url, start, stop, len(content))
-    return list(contents)
+    whole, begun = dict(zip(spans, contents, strict=True)), {url: sorted(span for span in spans if span[0] == url) for url, _, _ in spans}
+    made = []
+    for url, start, stop in ranges:
+        span = begun[url][bisect.bisect_right(begun[url], (url, start, sys.maxsize)) - 1]
+        made.append(whole[span] if (start, stop) == span[1:] else whole[span][start - span[1] : stop - span[1]])
+    return made
+
+
+def together(ranges: Sequence[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
+    """What to ask for so as to have these ranges: a request costs more than the GAP bytes between two of them."""
+    spans: list[tuple[str, int, int]] = []
+    for url, start, stop in sorted(ranges):
+        last = spans[-1] if spans else ("", 0, 0)
+        if last[0] == url and start <= last[2] + GAP and (stop <= last[2] or stop - last[1] <= CHUNK):
+            spans[-1] = (url, last[1], max(last[2], stop))
+        else:
+            spans.append((url, start, stop))
+    return spans
 
 
 def pieces(url: str, step: int = CHUNK) -> Iterator[memoryview]:
