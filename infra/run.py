@@ -9,14 +9,14 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from infra.errors import Stopped
 from infra.job import Job, Site
 from infra.owned import scratch
-from infra.store import Store
-from infra.store.pins import Pins
+from infra.store import Store, manifest
+from infra.store.manifest import Manifest
+from infra.store.place import Place
 from infra.store.state import States
 from infra.tracking.journal import Journal
 
@@ -24,15 +24,6 @@ STOP = "stop"  # the flag in a run's folder that tells its workers to save their
 POLL = 0.5  # seconds between two looks at the flag
 
 Map = Callable[[Callable[..., Any], Sequence[Mapping[str, Any]]], list[Any]]
-
-
-@dataclass(frozen=True)
-class ManifestFile:
-    """An entry of a pinned manifest, as `run.manifest` gives it."""
-
-    name: str
-    size: int
-    digest: str
 
 
 def in_order(fn: Callable[..., Any], items: Sequence[Mapping[str, Any]]) -> list[Any]:
@@ -54,8 +45,8 @@ class WorkerRun:
     def log(self, step: int, **metrics: float) -> None:
         self._journal.write("metric", fingerprint=self._job.fingerprint, step=step, values=metrics)
 
-    def manifest(self, digest: str) -> list[ManifestFile]:
-        return manifest(self._store, digest)
+    def manifest(self, digest: str) -> Manifest:
+        return manifest.read(self._store.place, digest)
 
     def restore(self) -> str | None:
         found = self._states.restore()
@@ -97,19 +88,14 @@ class Guest:
     def map(self, fn: Callable[..., Any], items: Sequence[Mapping[str, Any]]) -> list[Any]:
         raise AssertionError("maps do not nest")
 
-    def manifest(self, digest: str) -> list[ManifestFile]:
-        return manifest(Store(self._store), digest)
+    def manifest(self, digest: str) -> Manifest:
+        return manifest.read(Place(self._store), digest)
 
     def restore(self) -> None:
         return None
 
     def checkpoint(self, step: int, write: Callable[[str], None], force: bool = False) -> None:
         pass
-
-
-def manifest(store: Store, digest: str) -> list[ManifestFile]:
-    """The pinned files of a source."""
-    return [ManifestFile(*entry) for entry in Pins(store.place, str).manifest(digest)]
 
 
 @functools.cache

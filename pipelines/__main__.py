@@ -24,6 +24,7 @@ from infra.tracking.journal import redact
 COMMANDS = {
     "run": "run a study:            stockpot run soup tiny --trials 16",
     "plan": "what a run would do:    stockpot plan soup paper",
+    "pin": "hash data once:         stockpot pin s3://bucket/photos",
     "show": "what a store holds:     stockpot show [KEY]",
     "predict": "labels for images:      stockpot predict MODEL FOLDER > labels.csv",
     "eval": "score a model:          stockpot eval MODEL --data Folder --data.url ./photos",

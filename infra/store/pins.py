@@ -1,27 +1,35 @@
 """Pins: data has identity by content, not address. A manifest lists a source's files (relative name, size, sha256 of chunk sha256s).
 
-The store remembers (url, name, size, mtime or etag) -> digest, so that pinning again is a listing.
+The store remembers (url, name, size, mtime or etag) -> digest, so that pinning again is a listing:
+
+    pins/{url}/{part}      rows of 48 bytes: blake2b of (name, size, version), digest; parts are added while it lasts, and joined at its end
+    manifests/{pin}.json   see `manifest.py`
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
-import json
-import os
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+import time
+import uuid
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-import fsspec
-
 from infra.dag import Plan
+from infra.errors import IntegrityError
 from infra.identity import addresses, is_knob, marks
 from infra.node import Node
+from infra.store import manifest
+from infra.store.listing import pages
+from infra.store.manifest import WIDTH, Manifest
 from infra.store.place import Place, absolute
 
-Digest = Callable[[str], str]  # url of a file -> digest of its content
+Digests = Callable[[Iterable[tuple[str, int]]], Iterator[str]]  # (url, size) of files -> digest of each, in order and as they come
+Progress = Callable[[int, int], None]  # bytes read, bytes to read
+
+KEY = 16  # bytes that stand for a name, size and version
+EVERY = 30.0  # seconds of hashing that an interruption may cost
 
 
 def sources(value: Any) -> Iterator[str]:
@@ -56,70 +64,130 @@ def pinned(value: Any, pins: Mapping[str, str]) -> Any:
     return dataclasses.replace(value, **changes)
 
 
-class Pins:
-    """Manifests kept in a store."""
-
-    def __init__(self, place: Place, digest: Digest) -> None:
-        self.place, self.digest = place, digest
-
-    def of(self, plan: Plan) -> dict[str, str]:
-        """{address: digest of its manifest} for every source that a plan reads. Raises ValueError for a source that is not there."""
-        found = dict.fromkeys(url for node in plan.nodes() for url in sources(list(node.arguments.values())))
-        return {url: self.pin(url) for url in found}
-
-    def pin(self, url: str) -> str:
-        """Digest of the manifest of all files below a URL, made now; known files are not read again."""
-        memory = "pins/" + hashlib.sha256(absolute(url).encode()).hexdigest()[:20] + ".json"
-        known: dict[str, list[Any]] = {}
-        with contextlib.suppress(ValueError):  # what a crash cut short is read anew
-            known = json.loads(self.place.read(memory) or b"{}")
-        listed = listing(url)
-        fresh = {name: facts for name, facts in listed.items() if known.get(name, [None, None])[:2] != list(facts)}
-        with ThreadPoolExecutor(8) as pool:
-            digests = dict(zip(fresh, pool.map(lambda name: self.digest(join(url, name)), fresh), strict=True))
-        entries = {name: [*facts, digests.get(name) or known[name][2]] for name, facts in listed.items()}
-        manifest = json.dumps([[name, entry[0], entry[2]] for name, entry in sorted(entries.items())], separators=(",", ":")).encode()
-        pin = hashlib.sha256(manifest).hexdigest()[:20]
-        if fresh or len(known) != len(entries):
-            self.place.write(memory, json.dumps(entries).encode())
-        if not self.place.exists(f"manifests/{pin}.json"):
-            self.place.create(f"manifests/{pin}.json", manifest)
-        return pin
-
-    def manifest(self, pin: str) -> list[tuple[str, int, str]]:
-        """(name, size, digest) of the files of a pinned source."""
-        found = self.place.read(f"manifests/{pin}.json")
-        if found is None:
-            raise ValueError(f"{self.place.url}: has no manifest {pin}; run the study again to pin its data")
-        return [(name, size, digest) for name, size, digest in json.loads(found)]
-
-
-def join(url: str, name: str) -> str:
+def address(url: str, name: str) -> str:
     return f"{absolute(url)}/{name}" if name else absolute(url)
 
 
-def listing(url: str) -> dict[str, tuple[int, str]]:
-    """{relative name: (size, mtime or etag)} of every file at or below a URL; hidden files are passed over. "" is the URL itself."""
-    fs, root = fsspec.core.url_to_fs(absolute(url), use_listings_cache=False)
-    root = root.rstrip("/")
-    found = fs.find(root, detail=True)
-    if not found:
-        raise ValueError(f"{url}: no such file or folder, or it is empty; check the path")
-    out = {}
-    for path, facts in found.items():
-        name = path[len(root) :].lstrip("/")
-        if not any(part.startswith(".") for part in name.split("/")):
-            if facts.get("islink") and os.path.isdir(path):
-                raise ValueError(f"{url}: {name} is a link to a folder; put the folder itself there")
-            if facts.get("islink"):  # a link has a time of its own, which its target's changes leave alone
-                facts["mtime"] = _changed(path, url, name)
-            version = facts.get("ETag") or facts.get("etag") or facts.get("mtime") or facts.get("LastModified") or ""
-            out[name] = (int(facts["size"] or 0), str(version))
-    return out
+def listed(url: str) -> tuple[list[str], array[int], list[bytes]]:
+    """Names, sizes and keys of the files below a URL, in any order."""
+    names, sizes, keys = list[str](), array("q"), list[bytes]()
+    for page in pages(url):
+        for name, size, version in page:
+            names.append(name)
+            sizes.append(size)
+            keys.append(key_of(name, size, version))
+    return names, sizes, keys
 
 
-def _changed(path: str, url: str, name: str) -> float:
-    try:
-        return os.stat(path).st_mtime
-    except FileNotFoundError:
-        raise ValueError(f"{url}: {name} is a link to nothing; put the file itself there, or remove the link") from None
+def settled(url: str, names: list[str], keys: list[bytes], memory: Memory) -> None:
+    """Raises IntegrityError where the files below a URL are not those of these keys any more; what is still as it was is kept."""
+    now, files = set[bytes](), 0
+    for page in pages(url):
+        files += len(page)
+        now.update(key_of(*entry) for entry in page)
+    changed = [name for name, key in zip(names, keys, strict=True) if key not in now]
+    if changed or files != len(names):
+        memory.join([key for key in keys if key in now])
+        what = f"{changed[0]} and {len(changed) - 1} other files changed" if changed else "files were added"
+        raise IntegrityError(f"{absolute(url)}: {what} while it was pinned; run again once nobody writes there")
+
+
+def key_of(name: str, size: int, version: str) -> bytes:
+    """What a digest is remembered by; b"" where there is no version, and nothing is."""
+    facts = f"{size} {version} {name}".encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(facts, digest_size=KEY).digest() if version else b""
+
+
+class Memory:
+    """The digests of a source's files by their keys, as far as a store remembers them."""
+
+    def __init__(self, place: Place, url: str) -> None:
+        self.place, self.folder = place, "pins/" + hashlib.sha256(absolute(url).encode()).hexdigest()[:20]
+        self.parts, self.known, self.fresh = place.names(self.folder), dict[bytes, bytes](), bytearray()
+        for part in self.parts:
+            rows = place.read(f"{self.folder}/{part}") or b""
+            if len(rows) % (KEY + WIDTH) == 0:  # what was cut short is read anew
+                for at in range(0, len(rows), KEY + WIDTH):
+                    self.known[rows[at : at + KEY]] = rows[at + KEY : at + KEY + WIDTH]
+
+    def add(self, key: bytes, digest: bytes) -> bytes:
+        if key:
+            self.known[key] = digest
+            self.fresh += key + digest
+        return digest
+
+    def save(self) -> None:
+        """Keep what was added since the last time."""
+        if self.fresh:
+            self._write(bytes(self.fresh))
+            self.fresh.clear()
+
+    def join(self, keys: Iterable[bytes]) -> None:
+        """Keep these keys, as one part."""
+        rows, kept = bytearray(), 0
+        for key in filter(None, keys):
+            rows += key + self.known[key]
+            kept += 1
+        if self.fresh or len(self.parts) > 1 or kept != len(self.known):
+            old, self.parts = self.parts, []
+            self._write(bytes(rows))
+            for part in old:
+                self.place.remove(f"{self.folder}/{part}")
+
+    def _write(self, rows: bytes) -> None:
+        self.parts.append(uuid.uuid4().hex[:12])
+        self.place.write(f"{self.folder}/{self.parts[-1]}", rows)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pinned:
+    """A source as it was pinned: the digest of its manifest, its files and bytes, and how many of these had to be read."""
+
+    pin: str
+    files: int
+    bytes: int
+    read: int
+    bytes_read: int
+
+
+class Pins:
+    """Manifests kept in a store."""
+
+    def __init__(self, place: Place, digests: Digests) -> None:
+        self.place, self.digests = place, digests
+
+    def of(self, plan: Plan, progress: Progress | None = None) -> dict[str, str]:
+        """{address: digest of its manifest} for every source that a plan reads. Raises ValueError for a source that is not there."""
+        found = dict.fromkeys(url for node in plan.nodes() for url in sources(list(node.arguments.values())))
+        return {url: self.pin(url, progress).pin for url in found}
+
+    def pin(self, url: str, progress: Progress | None = None) -> Pinned:
+        """Pin all files below a URL as they are now; known ones are not read again.
+
+        What was hashed is kept every EVERY seconds. Raises ValueError where there is nothing, IntegrityError where files change meanwhile.
+        """
+        memory = Memory(self.place, url)
+        names, sizes, keys = listed(url)
+        digests, fresh = bytearray(WIDTH * len(names)), array("q")
+        for i in range(len(names)):
+            if known := memory.known.get(keys[i]):
+                digests[WIDTH * i : WIDTH * (i + 1)] = known
+            else:
+                fresh.append(i)
+        read, total, saved = 0, sum(sizes[i] for i in fresh), time.monotonic()
+        for i, digest in zip(fresh, self.digests((address(url, names[i]), sizes[i]) for i in fresh), strict=True):
+            digests[WIDTH * i : WIDTH * (i + 1)] = memory.add(keys[i], bytes.fromhex(digest))
+            read += sizes[i]
+            if progress:
+                progress(read, total)
+            if time.monotonic() - saved > EVERY:
+                memory.save()
+                saved = time.monotonic()
+        if fresh:
+            settled(url, names, keys, memory)
+        memory.join(keys)
+        del memory
+        order = sorted(range(len(names)), key=names.__getitem__)
+        rows = bytearray().join(memoryview(digests)[WIDTH * i : WIDTH * (i + 1)] for i in order)
+        content = Manifest([names[i] for i in order], array("q", (sizes[i] for i in order)), rows).to_bytes()
+        return Pinned(manifest.write(self.place, content), len(names), sum(sizes), len(fresh), total)

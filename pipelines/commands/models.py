@@ -57,7 +57,7 @@ def payload(word: str, where: Where, what: str, kind: str) -> str:
 
 def winner(name: str, preset: str, store: Store) -> str:
     """The folder of the model that a study handed over. ValueError where it has not been run in this store."""
-    from components.weights.files import digest_of
+    from components.weights.digests import digests_of
     from infra.dag import Fingerprints
     from infra.store.pins import Pins
 
@@ -65,7 +65,7 @@ def winner(name: str, preset: str, store: Store) -> str:
     if preset not in known:
         raise ValueError(f"{preset!r} is not a preset of {name}; there are {', '.join(known)}")
     plan = known[preset].plan()
-    fingerprints = Fingerprints(Pins(store.place, digest_of).of(plan))
+    fingerprints = Fingerprints(Pins(store.place, digests_of).of(plan))
     node = plan.about.node(plan.about.winner)
     record = store.record(fingerprints.key(node))
     if record is None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from components.weights.files import digest_of
+from components.weights.digests import digests_of
 from infra.dag import Fingerprints, Plan, children
 from infra.errors import StoreError
 from infra.node import Node
@@ -59,10 +59,10 @@ class Outlook:
 
     def _pins(self) -> dict[str, str]:
         """Digests of the sources; one that cannot be read is noted, and everything that reads it counts as not cached."""
-        pins, found = Pins(self.store.place, digest_of), {}
+        pins, found = Pins(self.store.place, digests_of), {}
         for address in dict.fromkeys(address for node in self.plan.nodes() for address in sources(list(node.arguments.values())) if address):
             try:
-                found[address] = pins.pin(address)
+                found[address] = pins.pin(address).pin
             except (ValueError, OSError, StoreError) as error:
                 self.notes.append(f"data is not here: {error}")
         return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from components.weights.files import digest_of
+from components.weights.digests import digests_of
 from infra.dag import Fingerprints
 from infra.runner import Finished
 from infra.schedule import Schedule
@@ -17,7 +17,7 @@ from pipelines.commands.text import counted
 def main(argv: Sequence[str]) -> int:
     asked = chosen(argv, "report")
     store, plan = open_store(asked.options, create=False), asked.study.plan()
-    fingerprints = Fingerprints(Pins(store.place, digest_of).of(plan))
+    fingerprints = Fingerprints(Pins(store.place, digests_of).of(plan))
     schedule = Schedule(plan, fingerprints.key, store.has)
     missing = {name: fingerprints.key(node) for name, node in plan.targets.items() if not store.has(fingerprints.key(node))}
     if missing:

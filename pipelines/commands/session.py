@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from components.weights.digests import digests_of
 from components.weights.files import digest_of
 from infra import settings
 from infra.dag import Plan
@@ -23,6 +24,7 @@ from infra.store.pins import Pins
 from infra.store.place import is_local
 from infra.store.relatives import Ancestors, Relatives
 from infra.tracking.journal import Journal, redact
+from pipelines.commands import bar
 from pipelines.commands.fields import near
 from pipelines.commands.studies import Options, Where
 from pipelines.commands.view import View
@@ -80,7 +82,8 @@ class Session:
 
     def run(self, plan: Plan, **facts: Any) -> Finished:
         """Compute what is missing; MLflow hears of it only when something ran."""
-        pins = Pins(self.store.place, digest_of).of(plan)
+        with bar.shown("pinning the data") as progress:
+            pins = Pins(self.store.place, digests_of).of(plan, progress)
         place = Site(self.store.url, self.folder, settings.cache_folder(), self.options.cache_limit, self.options.checkpoint_every, digest_of)
         runner = Runner(self.store, self.backend(), place, pins, self.view.watch)
         relatives, ancestors = Relatives(self.store), Ancestors(runner.fingerprints.key)

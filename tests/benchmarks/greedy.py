@@ -30,7 +30,7 @@ from components.predictions import Predictions
 from components.train import train
 from components.types import Local
 from components.weights import mean
-from components.weights.files import digest, pieces
+from components.weights.digests import digests_of
 from infra.backends import local
 from infra.dag import Plan
 from infra.job import Site
@@ -102,7 +102,7 @@ def recorded(folder: str) -> tuple[list[Any], list[Predictions], Any]:
     found = next(node for node in nodes if node.fn is greedy).arguments
     plan = Plan({f"{name} {i}": node for name in ("models", "predictions") for i, node in enumerate(found[name])})
     assert [node.fn for node in (found["models"][0], found["predictions"][0])] == [train, predict]
-    pins = Pins(store.place, lambda url: digest(pieces(url))).of(plan)
+    pins = Pins(store.place, digests_of).of(plan)
     place = Site(store.url, store.place.at("runs/benchmark"), store.place.at("cache"))
     finished = Runner(store, local.Local(store.place.at("runs/benchmark/backend.log")), place, pins, lambda *event, **facts: None).run(plan)
     if not finished.complete:

@@ -14,7 +14,7 @@ from typing import Any
 
 from components.analysis.intervals import over_seeds
 from components.analysis.table import MEAN
-from components.weights.files import digest, pieces
+from components.weights.digests import digests_of
 from infra.dag import Fingerprints
 from infra.store import Store
 from infra.store.pins import Pins
@@ -30,7 +30,7 @@ def tables(store: str) -> list[dict[tuple[str, str], Any]]:
     for seed in range(SEEDS):
         subprocess.run([sys.executable, "-m", "pipelines", "run", "soup", "tiny", "--seed", str(seed), "--store", store], check=True)
         plan, place = Soup(seed=seed).plan(), Store(store)
-        pins = Pins(place.place, lambda url: digest(pieces(url))).of(plan)
+        pins = Pins(place.place, digests_of).of(plan)
         rows = place.load(Fingerprints(pins).key(plan.targets["table"])).rows
         found.append({(row["model"], row["split"]): row for row in rows})
     return found

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.types import revision
-from components.weights.files import digest, pieces
+from components.weights.digests import digests_of
 from infra.dag import Fingerprints, Plan, call, draw, sweep
 from infra.space import LogUniform, Uniform
 from infra.store.pins import Pins
@@ -193,7 +193,7 @@ def test_data_has_identity_by_content_not_by_address(tmp_path: Path) -> None:
 
     def fingerprint(url: Path, **options: Any) -> str:
         node = call(fit, data=Source(str(url), **options))
-        pins = Pins(Place(str(tmp_path / "store")), lambda url: digest(pieces(url))).of(Plan({"x": node}))
+        pins = Pins(Place(str(tmp_path / "store")), digests_of).of(Plan({"x": node}))
         return Fingerprints(pins).of(node)
 
     assert fingerprint(first) == fingerprint(moved)

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from components.weights.files import digest, pieces
+from components.weights.digests import digests_of
 from infra.dag import Fingerprints
 from infra.identity import Canon
 from infra.store.pins import Pins
@@ -86,7 +86,7 @@ def plan() -> dict[str, str]:
 
     tiny = PRESETS["tiny"].plan()
     with tempfile.TemporaryDirectory() as folder:
-        prints, found = Fingerprints(Pins(Place(folder), lambda url: digest(pieces(url))).of(tiny)), {}
+        prints, found = Fingerprints(Pins(Place(folder), digests_of).of(tiny)), {}
     for node in tiny.nodes():
         name = next(f"{node.title}{end}" for end in ("", *(f" ({i})" for i in range(2, 999))) if f"{node.title}{end}" not in found)
         found[name] = prints.key(node)

@@ -54,7 +54,7 @@ def test_a_plan_needs_no_store_and_makes_none(stockpot: Stockpot, tmp_path: Path
 
 
 def test_other_data_at_the_same_address_is_told(stockpot: Stockpot, digits: Path, tmp_path: Path) -> None:
-    from components.weights.files import digest_of
+    from components.weights.digests import digests_of
     from infra.dag import Fingerprints
     from infra.store import Record, Store
     from infra.store.pins import Pins
@@ -62,7 +62,7 @@ def test_other_data_at_the_same_address_is_told(stockpot: Stockpot, digits: Path
 
     words = ["soup", "smoke", "--task", "Own", "--task.url", str(digits)]
     plan, store = chosen(words, "run").study.plan(), Store(str(tmp_path))
-    fingerprints = Fingerprints(Pins(store.place, digest_of).of(plan))
+    fingerprints = Fingerprints(Pins(store.place, digests_of).of(plan))
     node = next(node for node in plan.nodes() if node.function == "predict")
     store.publish(Record(fingerprints.key(node), "x", fingerprints.of(node), 1, fingerprints.arguments(node), {}, {"value": 1}))
     extra = digits / "zero" / "extra.png"

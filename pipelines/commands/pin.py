@@ -1,0 +1,29 @@
+"""`stockpot pin URL ...`: hash data once, so that plans and runs find it by a listing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from components.weights.digests import digests_of
+from infra.store.pins import Pins
+from pipelines.commands import bar
+from pipelines.commands.session import open_store
+from pipelines.commands.studies import Where, parse
+from pipelines.commands.text import clock, counted, size
+
+USAGE = "usage: stockpot pin URL ... [--store URL]\n\nURL: a folder or a file of data, as a study names it; what was hashed before is not read again"
+
+
+def main(argv: Sequence[str]) -> int:
+    words, options = parse(argv, Where, USAGE)
+    if not words:
+        raise ValueError(f"pin takes the URL of data; {USAGE.splitlines()[0]}")
+    store = open_store(options)
+    for url in words:
+        started = time.monotonic()
+        with bar.shown(f"pinning {url}") as progress:
+            found = Pins(store.place, digests_of).pin(url, progress)
+        read = f"{counted(found.read, 'file')} read ({size(found.bytes_read)})" if found.read else "nothing read"
+        print(f"{url}: {counted(found.files, 'file')}, {size(found.bytes)}: {found.pin}; {read} in {clock(time.monotonic() - started)}", flush=True)
+    return 0
