@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from infra.courier import told_to_stop
 from infra.errors import Stopped
 from infra.job import Job, Site
 from infra.owned import scratch
@@ -20,7 +21,6 @@ from infra.store.place import Place
 from infra.store.state import States
 from infra.tracking.journal import Journal
 
-STOP = "stop"  # the flag in a run's folder that tells its workers to save their state and end
 POLL = 0.5  # seconds between two looks at the flag
 
 Map = Callable[[Callable[..., Any], Sequence[Mapping[str, Any]]], list[Any]]
@@ -59,7 +59,7 @@ class WorkerRun:
         now = time.monotonic()
         stop = False
         if now - self._looked > POLL:
-            self._looked, stop = now, os.path.exists(os.path.join(self._job.place.folder, STOP))
+            self._looked, stop = now, told_to_stop(self._job.place.folder)
         if force or stop or now - self._saved > self._job.place.checkpoint_every:
             self._states.save(step, write)
             self._journal.write("state", fingerprint=self._job.fingerprint, step=step)

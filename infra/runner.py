@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from infra.courier import tell_to_stop
 from infra.dag import Fingerprints, Plan
-from infra.errors import BAD_INPUT, INTEGRITY, BackendLost
+from infra.errors import BAD_INPUT, INTEGRITY, BackendLost, StoreError
 from infra.hygiene import check
 from infra.job import Job, Outcome, Ref, Site
 from infra.node import Node
-from infra.run import STOP
 from infra.schedule import ENDED_WELL, Schedule, survivors
 from infra.store import Record, Store
 from infra.store.lease import Driver
@@ -253,8 +253,8 @@ class Runner:
 
     def _interrupt(self) -> None:
         """Tell the workers to save their state, and give them a moment to do so."""
-        with contextlib.suppress(OSError):
-            open(os.path.join(self.place.folder, STOP), "x").close()
+        with contextlib.suppress(StoreError):
+            tell_to_stop(self.place.folder)
         until = time.monotonic() + GRACE
         while self.flying and time.monotonic() < until:
             event = self.backend.next(0.5)

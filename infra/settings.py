@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from pathlib import Path
@@ -22,6 +23,12 @@ def cache_folder() -> str:
     """The node's cache of decoded data: `STOCKPOT_CACHE`, else below the user's cache folder."""
     home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return os.environ.get("STOCKPOT_CACHE") or os.path.join(home, "stockpot", "data")
+
+
+def state_folder(store: str) -> str:
+    """Where this machine keeps what it knows of the runs in a remote store: below `STOCKPOT_STATE`, else the user's folder for such things."""
+    home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return os.path.join(os.environ.get("STOCKPOT_STATE") or os.path.join(home, "stockpot"), hashlib.sha256(store.encode()).hexdigest()[:16])
 
 
 def for_children(root: str, **more: str) -> None:

@@ -15,11 +15,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from infra.courier import told_to_stop
 from infra.errors import Stopped, exit_code_of
 from infra.identity import name_of, revision_of
 from infra.job import Job, Outcome, Ref
 from infra.owned import scratch
-from infra.run import STOP, Map, WorkerRun, in_order
+from infra.run import Map, WorkerRun, in_order
 from infra.store import Record, Store
 from infra.store.record import encode
 from infra.tracking.journal import Journal
@@ -78,7 +79,7 @@ def execute(job: Job, map: Map = in_order, parallel: int = 1) -> Outcome:
         store = Store(job.place.store)
         if store.has(job.key):
             return Outcome(job.key, "done")
-        if os.path.exists(os.path.join(job.place.folder, STOP)):
+        if told_to_stop(job.place.folder):
             return Outcome(job.key, "stopped", "the run was stopped")
         with scratch() as folder, contextlib.closing(Journal(job.place.folder, writer)) as journal:
             journal.write("running", fingerprint=job.fingerprint, key=job.key, pid=os.getpid(), host=socket.gethostname(), attempt=job.attempt)

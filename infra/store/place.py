@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,18 @@ class Place:
             return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in self._fs.ls(self.at(folder), detail=False, refresh=True))
         except (FileNotFoundError, NotADirectoryError):
             return []
+
+    def find(self, folder: str = "") -> Iterator[tuple[str, int, float]]:
+        """(name below the folder, size, when it changed) of all files at any depth."""
+        where = self.at(folder) if folder else self.url
+        fs = self._fs or fsspec.filesystem("file")
+        root = str(fs._strip_protocol(where)).rstrip("/") + "/"
+        for path, facts in sorted(fs.find(where, detail=True).items()):
+            yield path.removeprefix(root), facts["size"], facts["LastModified"].timestamp() if "LastModified" in facts else facts.get("mtime", 0.0)
+
+    def read_many(self, names: Sequence[str]) -> dict[str, bytes | None]:
+        """What `read` gives for each."""
+        return {name: self.read(name) for name in names}
 
     def exists(self, name: str) -> bool:
         return os.path.exists(self.at(name)) if self.local else bool(self._fs.exists(self.at(name)))

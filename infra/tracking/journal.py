@@ -1,6 +1,6 @@
 """A run's journal: what happened, one JSON line an event, appended by each process to a file of its own and never read to decide anything.
 
-    {run folder}/journal/{writer}.jsonl
+    {run folder}/journal/{writer}.jsonl             in a remote store as `segments` has it; the driver has all of it in a local folder as well
 
 Every event has `kind` and `at` (seconds since the epoch, set by `write`). `fingerprint` names a node. The kinds and their fields:
 
@@ -25,10 +25,16 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infra.courier import courier
+from infra.store.place import Place, is_local
+from infra.tracking.segments import Arrivals
+
+AT_ONCE = 16  # runs that are brought at the same time
 SECRETS = (
     (re.compile(r"(\w://)[^/\s@]+@"), r"\1***@"),  # user:password@host
     (re.compile(r"(?i)([?&;][\w.-]*(?:token|secret|passw|signature|credential|key)[\w.-]*=)[^&\s\"']+"), r"\1***"),  # signed and keyed URLs
@@ -59,13 +65,18 @@ def _plain(value: Any, secrets: Sequence[str]) -> Any:
 class Journal:
     """The journal of one process: `write` appends a line that a crash can tear but not mix, and never raises for a full or broken disk.
 
-    `writer` is the name of this process among those of its run; `lost` counts the events that the disk did not take.
+    `writer` is the name of this process among those of its run; `lost` counts the events that the disk did not take. Lines for a remote
+    folder are left to this process's courier, and are also appended to a file where that is the driver's.
     """
 
     def __init__(self, folder: str | os.PathLike[str], writer: str, secrets: Sequence[str] = ()) -> None:
         if not re.fullmatch(r"[\w.-]+", writer):
             raise ValueError(f"writer {writer!r}: only letters, digits, `.`, `_` and `-` name a writer")
-        self.path = Path(folder) / "journal" / f"{writer}.jsonl"
+        self._courier = None if is_local(os.fspath(folder)) else courier(os.fspath(folder))
+        if self._courier:
+            folder, writer = self._courier.keep, f"{writer}-{self._courier.token}"
+            self._courier.join()
+        self.writer, self.path = writer, Path(folder) / "journal" / f"{writer}.jsonl" if folder else None
         self.lost = 0
         self._secrets = tuple(secrets)
         self._file: int | None = None
@@ -77,6 +88,10 @@ class Journal:
         event = {"kind": kind, "at": time.time(), **_plain(fields, self._secrets)}
         line = json.dumps(event, allow_nan=False, separators=(",", ":")).encode() + b"\n"
         with self._lock:
+            if self._courier:
+                self._courier.send(self.writer, line)
+            if self.path is None:
+                return
             try:
                 if self._file is None:
                     self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,11 +105,13 @@ class Journal:
                 self.lost += 1
 
     def close(self) -> None:
-        """Let go of the file; a later `write` opens it again."""
+        """Let go of the file, and see the lines off; a later `write` opens it again."""
         with self._lock:
             if self._file is not None:
                 os.close(self._file)
                 self._file = None
+        if self._courier:
+            self._courier.leave()
 
 
 @dataclass(frozen=True)
@@ -134,3 +151,14 @@ def read(folder: str | os.PathLike[str], since: Mapping[str, int] | None = None)
 def events(folder: str | os.PathLike[str]) -> list[Mapping[str, Any]]:
     """All events of a run in order of time."""
     return [line.event for line in read(folder) if line.event]
+
+
+def bring(place: Place, folder: str | os.PathLike[str]) -> None:
+    """Bring the journals of all runs of a store into a local folder, `runs/{name}` in both; those whose end is there already are complete."""
+    def one(name: str) -> None:
+        target = Path(folder, "runs", name)
+        if not any(event["kind"] == "end" for event in events(target)):
+            Arrivals(Place(place.at(f"runs/{name}")), target).fetch(last=True)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(one, place.names("runs")))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 from components.weights.digests import digests_of
 from components.weights.files import digest_of
 from infra import settings
+from infra.courier import courier
 from infra.dag import Plan
 from infra.job import Site
 from infra.node import Node
@@ -63,8 +63,8 @@ class Session:
     def __post_init__(self) -> None:
         self.view = View(self.options.quiet)
         self.name = time.strftime("%Y%m%d-%H%M%S-") + uuid.uuid4().hex[:6]
-        # journals are appended to, which an object store cannot do: a remote store's runs keep theirs on this disk
-        self.folder = self.store.place.at(f"runs/{self.name}") if self.store.place.local else tempfile.mkdtemp(prefix="stockpot-run-")
+        self.url = self.store.place.at(f"runs/{self.name}")  # of the run's folder; on this disk, a remote one has its counterpart
+        self.folder = self.url if self.store.place.local else os.path.join(settings.state_folder(self.store.url), "runs", self.name)
         self.mirror: Any = None
         self.began = False  # whether anything had to be computed
 
@@ -84,7 +84,7 @@ class Session:
         """Compute what is missing; MLflow hears of it only when something ran."""
         with bar.shown("pinning the data") as progress:
             pins = Pins(self.store.place, digests_of).of(plan, progress)
-        place = Site(self.store.url, self.folder, settings.cache_folder(), self.options.cache_limit, self.options.checkpoint_every, digest_of)
+        place = Site(self.store.url, self.url, settings.cache_folder(), self.options.cache_limit, self.options.checkpoint_every, digest_of)
         runner = Runner(self.store, self.backend(), place, pins, self.view.watch)
         relatives, ancestors = Relatives(self.store), Ancestors(runner.fingerprints.key)
 
@@ -99,6 +99,8 @@ class Session:
 
     def _begin(self, facts: dict[str, Any]) -> None:
         self.began = True
+        if not self.store.place.local:
+            courier(self.url).attend(self.folder)
         with self.journal() as journal:
             journal.write("run", run=self.name, command=self.command, **facts)
         if uri := tracking_uri(self.options, self.store):
@@ -108,7 +110,7 @@ class Session:
 
     @contextlib.contextmanager
     def journal(self) -> Iterator[Journal]:
-        journal = Journal(self.folder, "command")
+        journal = Journal(self.url, "command")
         try:
             yield journal
         finally:
@@ -120,6 +122,8 @@ class Session:
             return ""
         with self.journal() as journal:
             journal.write("end", status=status)
+        if not self.store.place.local:
+            courier(self.url).finish()
         return str(self.mirror.finish()) if self.mirror else ""
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from infra import settings
 from infra.errors import IntegrityError
 from infra.store import Record, Store
-from infra.tracking.journal import read
+from infra.tracking.journal import bring, read
 from pipelines.commands.session import open_store
 from pipelines.commands.studies import Where, option, parse
 from pipelines.commands.text import clock, columns, size
@@ -65,8 +67,11 @@ def nodes(store: Store) -> list[dict[str, Any]]:
 def runs(store: Store) -> list[dict[str, Any]]:
     """Past runs, from their journals."""
     listed = []
-    for name in store.place.names("runs") if store.place.local else ():
-        events: list[Any] = [line.event for line in read(store.place.at(f"runs/{name}")) if line.event]
+    folder = store.url
+    if not store.place.local:
+        bring(store.place, folder := settings.state_folder(store.url))
+    for name in store.place.names("runs"):
+        events: list[Any] = [line.event for line in read(os.path.join(folder, "runs", name)) if line.event]
         began: dict[str, Any] = next((event for event in events if event["kind"] == "run"), {})
         end: dict[str, Any] = next((event for event in reversed(events) if event["kind"] == "end"), {})
         listed.append({"run": name, "status": end.get("status", "unknown"), "started": began.get("at", 0.0), "command": began.get("command", "")})
