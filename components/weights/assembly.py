@@ -62,6 +62,7 @@ class Assembly:
         for plan in self.ready().plans.values():
             with opened(plan) as readers:
                 evaluator = Evaluator(plan, readers)
+                evaluator.expect(slab for entry in plan.layout.values() for slab in evaluator.slabs(entry.start, entry.stop))
                 for key, entry in plan.layout.items():
                     array = np.empty(entry.count, DTYPES[entry.dtype])
                     evaluator.fill(entry.start, raw_bytes(array))

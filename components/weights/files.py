@@ -273,12 +273,16 @@ def signature(url: str) -> tuple[int, ...]:
 
 def content(url: str) -> bytes | None:
     """A small file's bytes, or None where there is no such file."""
-    total = size(url)
-    if total is None:
+    here = local(url)
+    try:
+        if here is not None:
+            with open(here, "rb") as file:
+                return file.read()
+        filesystem, path = remote(url)
+        with reached(url):
+            return bytes(filesystem.cat_file(path))
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
-    buffer = bytearray(total)
-    read(url, 0, memoryview(buffer))
-    return bytes(buffer)
 
 
 def document(url: str) -> dict[str, Any] | None:
