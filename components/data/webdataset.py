@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import tarfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
@@ -16,6 +17,7 @@ from components.types import DataError, Dataset, Examples, Run, revision
 if TYPE_CHECKING:
     from components.data.decoded import Row
 
+EVERY = "*.tar*"
 LABELS, CAPTIONS = ("cls", "label", "class"), ("caption", "text", "txt")
 LARGEST_TEXT = 1 << 20
 FIRST = 5
@@ -27,21 +29,26 @@ class WebDataset(Dataset):
     """Tars in a folder: files that share a name up to its first dot are one example, its image beside .cls, .txt or .json.
 
     The label is .cls (a number or a class name) or "cls" or "label" in .json, the caption .txt or "caption" or "text" in .json. The url is
-    a folder, or ends in a pattern such as `train-*.tar` or `train-{000..012}.tar`, which moves to `pattern`. Ids are "{tar}/{name}".
+    a tar, a folder, of which all tars at any depth are read, or ends in a pattern such as `train-*.tar` or `train-{000..012}.tar`, which moves
+    to `pattern`: then nothing else in that folder is looked at. Ids are "{tar}/{name}".
     `bad`: as in `Folder`; damaged texts count as unreadable images do.
     """
 
     url: Annotated[str, "address"]
-    pattern: str = "*.tar*"
+    pattern: str = EVERY
     classes: tuple[str, ...] = ()
     bad: float = 0.001
     pinned: Annotated[str, "content"] = ""
 
     def __post_init__(self) -> None:
         folder, _, last = self.url.rstrip("/").rpartition("/")
-        if any(letter in last for letter in "*?[{") or ".tar" in last:
+        if any(letter in last for letter in "*?[{"):
             object.__setattr__(self, "url", folder or ("/" if self.url.startswith("/") else "."))
             object.__setattr__(self, "pattern", last)
+
+    def addresses(self) -> Mapping[str, str]:
+        """The tars, and not what else lies in their folder."""
+        return {"url": self.url if self.pattern == EVERY else f"{self.url}/{re.sub('{.*}', '*', self.pattern)}"}
 
     def open(self, run: Run) -> Examples:
         """Read, or find in the cache; ValueError for examples without their pair, with the first 5; DataError for a damaged tar."""
@@ -52,7 +59,8 @@ class WebDataset(Dataset):
         where = f"WebDataset {shown(self.url)}/{self.pattern}"
         source = Source.open(self.url, self.pinned, run)
         patterns = expanded(self.pattern)
-        files = source.select(lambda name: any(fnmatchcase(name.rsplit("/", 1)[-1], pattern) for pattern in patterns))
+        depth = (lambda name: name.rsplit("/", 1)[-1]) if self.pattern == EVERY else str
+        files = source.select(lambda name: any(fnmatchcase(depth(name), pattern) and "/" not in depth(name) for pattern in patterns))
         if not files:
             raise ValueError(f"{where}: no tar among {len(source.files)} files; check the pattern")
 
@@ -61,7 +69,7 @@ class WebDataset(Dataset):
             labelled = False
             for file in files:
                 with source.local(file) as path:
-                    for row in _rows(path, file.name, source.shown(file)):
+                    for row in _rows(path, file.name or self.url.rsplit("/", 1)[-1], source.shown(file)):
                         labelled = labelled or row.label is not None
                         if what := _lacks(row, labelled):
                             lacking.append(f"{row.id} ({what})")

@@ -7,9 +7,11 @@ listing has it, that is other data under another identity.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from fnmatch import fnmatchcase
 from itertools import islice
 from typing import Any
 
@@ -23,41 +25,53 @@ PAGE = 1000
 WIDE = 16  # listings under way at once
 DEEP = 3  # levels of folders that are looked at for enough of them
 MANY = 4096  # folders in one beyond which all below it is one listing: a request for each would take longer
+WILD = re.compile(r"[*?[]")
 VERSIONS = ("ETag", "etag", "mtime", "LastModified", "Last-Modified", "created")
 
 
 def pages(url: str) -> Iterator[Page]:
     """All files at or below a URL, in any order; hidden ones are passed over. The name "" is the URL itself, where that is a file.
 
+    A last part with `*`, `?` or `[` is a pattern: the files of that name in the folder itself, by their names there.
     Raises ValueError where nothing is there, and for a link to a folder or to nothing.
     """
     url, found = absolute(url), False
-    for page in _disk(url) if is_local(url) else _remote(url):
+    root, pattern = parted(url)
+    for page in _disk(root, pattern) if is_local(url) else _remote(root, pattern):
         kept = [entry for entry in page if not any(part.startswith(".") for part in entry[0].split("/"))]
-        found = found or bool(page)
+        kept = [entry for entry in kept if fnmatchcase(entry[0], pattern) and "/" not in entry[0]] if pattern else kept
+        found = found or bool(kept or (page and not pattern))
         if kept:
             yield kept
     if not found:
         raise ValueError(f"{url}: no such file or folder, or it is empty; check the path")
 
 
-def _disk(root: str) -> Iterator[Page]:
+def parted(url: str) -> tuple[str, str]:
+    """The folder of a URL that ends in a pattern, and the pattern; the URL and "" where it is none, or where a file of that very name is there."""
+    folder, _, last = url.rpartition("/")
+    return (folder or "/", last) if WILD.search(last) and not (is_local(url) and os.path.exists(url)) else (url, "")
+
+
+def _disk(root: str, pattern: str) -> Iterator[Page]:
     if not os.path.isdir(root):
         yield [("", *_state(root, root, ""))] if os.path.exists(root) else []
         return
-    entries = _walk(root, "", root)
+    entries = _walk(root, "", root, deep=not pattern)
     while page := list(islice(entries, PAGE)):
         yield page
 
 
-def _walk(folder: str, prefix: str, root: str) -> Iterator[tuple[str, int, str]]:
+def _walk(folder: str, prefix: str, root: str, *, deep: bool) -> Iterator[tuple[str, int, str]]:
     with os.scandir(folder) as found:
         for entry in found:
             name = prefix + entry.name
             if entry.name.startswith("."):
                 continue
+            if entry.is_dir() and not deep:
+                continue
             if entry.is_dir(follow_symlinks=False):
-                yield from _walk(entry.path, f"{name}/", root)
+                yield from _walk(entry.path, f"{name}/", root, deep=True)
             elif entry.is_dir():
                 raise ValueError(f"{root}: {name} is a link to a folder; put the folder itself there")
             else:
@@ -75,26 +89,27 @@ def _state(path: str, root: str, name: str) -> tuple[int, str]:
     return state.st_size, str(state.st_mtime_ns)
 
 
-def _remote(url: str) -> Iterator[Page]:
+def _remote(url: str, pattern: str) -> Iterator[Page]:
     fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
     root = root.rstrip("/")
     if "s3" in fs.protocol:
         bucket, key, _ = fs.split_path(root)
         empty = True
-        for page in _bucket(fs, bucket, f"{key}/" if key else ""):
+        for page in _bucket(fs, bucket, f"{key}/" if key else "", WILD.split(pattern)[0], deep=not pattern):
             empty = empty and not page
             yield page
         if not empty:
             return
-    yield [(path[len(root) :].lstrip("/"), int(facts["size"] or 0), _version(facts)) for path, facts in fs.find(root, detail=True).items()]
+    found = fs.find(root, detail=True, maxdepth=1 if pattern else None)
+    yield [(path[len(root) :].lstrip("/"), int(facts["size"] or 0), _version(facts)) for path, facts in found.items()]
 
 
 def _version(facts: dict[str, Any]) -> str:
     return next((str(facts[name]) for name in VERSIONS if facts.get(name)), "")
 
 
-def _bucket(fs: Any, bucket: str, root: str) -> Iterator[Page]:
-    """All objects below a prefix: a listing for each folder, once some levels down have enough of them."""
+def _bucket(fs: Any, bucket: str, root: str, begin: str, *, deep: bool) -> Iterator[Page]:
+    """All objects below a folder: a listing for each folder in it, once some levels down have enough of them; or, not deep, those that begin so."""
 
     def named(answer: dict[str, Any]) -> Page:
         objects = answer.get("Contents", ())
@@ -112,11 +127,14 @@ def _bucket(fs: Any, bucket: str, root: str) -> Iterator[Page]:
             answer = asked(prefix, token, "/")
             files.append(named(answer))
             folders += [one["Prefix"] for one in answer.get("CommonPrefixes", ())]
-            if len(folders) > MANY:
+            if deep and len(folders) > MANY:
                 return [], [prefix]
             if not (token := answer.get("NextContinuationToken", "")):
                 return files, folders
 
+    if not deep:
+        yield from split(root + begin)[0]
+        return
     with ThreadPoolExecutor(WIDE) as pool:
         todo = [root]
         for _ in range(DEEP):

@@ -21,7 +21,7 @@ from infra.errors import IntegrityError
 from infra.identity import addresses, is_knob, marks
 from infra.node import Node
 from infra.store import manifest
-from infra.store.listing import pages
+from infra.store.listing import pages, parted
 from infra.store.manifest import WIDTH, Manifest
 from infra.store.place import Place, absolute
 
@@ -65,7 +65,8 @@ def pinned(value: Any, pins: Mapping[str, str]) -> Any:
 
 
 def address(url: str, name: str) -> str:
-    return f"{absolute(url)}/{name}" if name else absolute(url)
+    """The URL of a file of a source."""
+    return f"{parted(absolute(url))[0]}/{name}" if name else absolute(url)
 
 
 def listed(url: str) -> tuple[list[str], array[int], list[bytes]]:

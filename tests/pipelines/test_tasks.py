@@ -13,7 +13,7 @@ from pipelines.tasks import Own, images
     [
         ("./flowers", Folder("./flowers"), "flowers"),
         ("s3://bucket/flowers/", Folder("s3://bucket/flowers/"), "flowers"),
-        ("s3://bucket/flowers/*.tar", WebDataset("s3://bucket/flowers", "*.tar"), "flowers"),
+        ("s3://bucket/flowers/*.tar", WebDataset("s3://bucket/flowers/*.tar"), "flowers"),
         ("s3://bucket/flowers-{000..012}.tar", WebDataset("s3://bucket", "flowers-{000..012}.tar"), "flowers"),
         ("s3://bucket/flowers.parquet", Parquet("s3://bucket/flowers.parquet"), "flowers"),
         ("flowers.npz", Npz("flowers.npz"), "flowers"),

@@ -48,3 +48,10 @@ def test_a_single_object_is_a_source_and_a_prefix_of_names_is_none(bucket: Bucke
     for nothing in ("data/shard", "nothing"):
         with pytest.raises(ValueError, match="no such file or folder, or it is empty; check the path"):
             Pins(place, digests_of).pin(bucket.url(nothing))
+
+
+def test_a_pattern_lists_what_begins_so_and_no_more(bucket: Bucket) -> None:
+    put(bucket, {name: b"x" for name in ("train-0.tar", "train-1.tar", "train-1.txt", "train-2/3.tar", "val-0.tar")})
+    place = Place(bucket.url("store"))
+    found = Pins(place, digests_of).pin(bucket.url("train-*.tar"))
+    assert [entry.name for entry in manifest.read(place, found.pin)] == ["train-0.tar", "train-1.tar"]

@@ -206,3 +206,17 @@ def test_remote_data_is_listed_and_hashed_many_files_at_once(world: World) -> No
         assert (again.pin, again.read) == (found.pin, 1)
     finally:
         memory.rm(url, recursive=True)
+
+
+@pytest.mark.parametrize("scheme", ["", "memory://"])
+def test_a_pattern_pins_the_files_of_that_name_in_its_folder_alone(scheme: str, tmp_path: Path) -> None:
+    names = ["train-0.tar", "train-1.tar", "val-0.tar", "deep/train-2.tar", ".train-3.tar"]
+    root = f"{scheme}{tmp_path}"
+    for name in names:
+        with fsspec.open(f"{root}/{name}", "wb", auto_mkdir=True) as file:
+            file.write(name.encode())
+    place = Place(str(tmp_path / "store"))
+    found = Pins(place, digests_of).pin(f"{root}/train-*.tar")
+    assert [entry.name for entry in manifest.read(place, found.pin)] == ["train-0.tar", "train-1.tar"]
+    with pytest.raises(ValueError, match=r"test-\*\.tar: no such file"):
+        Pins(place, digests_of).pin(f"{root}/test-*.tar")
