@@ -8,6 +8,7 @@ import functools
 import os
 import socket
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from infra.owned import scratch
 from infra.store import Store, manifest
 from infra.store.manifest import Manifest
 from infra.store.place import Place
-from infra.store.state import States
+from infra.store.state import States, beside
 from infra.tracking.journal import Journal
 
 POLL = 0.5  # seconds between two looks at the flag
@@ -39,7 +40,9 @@ class WorkerRun:
     def __init__(self, job: Job, store: Store, journal: Journal, scratch: str, map: Map, parallel: int = 1) -> None:
         self.dir, self.cache, self.cache_limit, self.map, self.parallel = scratch, job.place.cache, job.place.cache_limit, map, parallel
         self._job, self._store, self._journal = job, store, journal
-        self._states = States(store.place, job.key, f"{socket.gethostname()}.{os.getpid()}.{int(time.time())}", scratch)
+        attempt = f"{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"  # nobody else writes what is named so
+        self._states = States(store.place, job.key, attempt, scratch, beside(self.cache, store.place))
+        self._states.failed = self._unsaved
         self._saved = self._looked = time.monotonic()
 
     def log(self, step: int, **metrics: float) -> None:
@@ -52,7 +55,7 @@ class WorkerRun:
         found = self._states.restore()
         if found is None:
             return None
-        self._journal.write("restored", fingerprint=self._job.fingerprint, step=found[0])
+        self._journal.write("restored", fingerprint=self._job.fingerprint, step=found[0], passed=self._states.passed)
         return found[1]
 
     def checkpoint(self, step: int, write: Callable[[str], None], force: bool = False) -> None:
@@ -64,11 +67,22 @@ class WorkerRun:
             self._states.save(step, write)
             self._journal.write("state", fingerprint=self._job.fingerprint, step=step)
             self._saved = time.monotonic()
+        kept = not (force or stop) or self._states.settle()
         if stop:
-            raise Stopped(f"stopped at step {step}")
+            only = "" if kept else f"; its state is on the disk of {socket.gethostname()} only, for the store did not take it"
+            raise Stopped(f"stopped at step {step}{only}")
 
     def done(self) -> None:
+        """The record stands: nobody needs a state any more."""
         self._states.clear()
+
+    def close(self) -> None:
+        """The job has ended: a moment for the newest state to be where another node finds it."""
+        self._states.settle()
+
+    def _unsaved(self, name: str, reason: str) -> None:
+        step = int(name.split("-", 1)[0])
+        self._journal.write("unsaved", fingerprint=self._job.fingerprint, step=step, reason=reason, host=socket.gethostname())
 
     def __reduce__(self) -> tuple[type[Guest], tuple[Site]]:
         return Guest, (self._job.place,)

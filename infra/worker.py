@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.courier import told_to_stop
-from infra.errors import Stopped, exit_code_of
+from infra.errors import INFRASTRUCTURE, Stopped, exit_code_of
 from infra.identity import name_of, revision_of
 from infra.job import Job, Outcome, Ref
 from infra.owned import scratch
@@ -83,11 +83,11 @@ def execute(job: Job, map: Map = in_order, parallel: int = 1) -> Outcome:
             return Outcome(job.key, "stopped", "the run was stopped")
         with scratch() as folder, contextlib.closing(Journal(job.place.folder, writer)) as journal:
             journal.write("running", fingerprint=job.fingerprint, key=job.key, pid=os.getpid(), host=socket.gethostname(), attempt=job.attempt)
-            run = WorkerRun(job, store, journal, folder, map, parallel)
-            store.publish(compute(job, store, run, map, started))
-            run.done()
+            with contextlib.closing(WorkerRun(job, store, journal, folder, map, parallel)) as run:
+                store.publish(compute(job, store, run, map, started))
+                run.done()
     except Stopped as stopped:
-        return Outcome(job.key, "stopped", str(stopped))
+        return Outcome(job.key, "stopped", str(stopped), code=INFRASTRUCTURE)
     except Exception as error:
         with contextlib.suppress(Exception):  # a record that stands is not undone by what came after it
             if Store(job.place.store).has(job.key):

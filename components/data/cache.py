@@ -20,6 +20,7 @@ from components.types import Run
 
 T = TypeVar("T")
 DONE = "done.json"
+STATES = "states"  # training states that lie beside, which belong to others
 IDLE = 3600.0
 
 
@@ -58,7 +59,7 @@ def room(run: Run, wanted: int) -> int:
 
 def _folders(run: Run) -> list[str]:
     found = sorted(os.scandir(run.cache), key=lambda entry: entry.name) if os.path.isdir(run.cache) else []
-    return [entry.path for entry in found if entry.is_dir() and not entry.name.endswith(".tmp")]
+    return [entry.path for entry in found if entry.is_dir() and not entry.name.endswith(".tmp") and entry.name != STATES]
 
 
 def _size(folder: str) -> int:

@@ -95,3 +95,19 @@ def test_the_driver_sees_a_worker_of_another_node_and_stops_it(store: Store, tmp
     assert seen == list(range(len(seen))) and len(store.place.names("runs/1/journal")) == 1
     bring(store.place, elsewhere := tmp_path / "elsewhere")
     assert steps(elsewhere / "runs" / "1") == seen
+
+
+def test_what_one_node_saved_another_resumes(store: Store, bucket: Bucket, tmp_path: Path) -> None:
+    run = store.place.at("runs/1")
+    one, two = Node(tmp_path / "a", store), Node(tmp_path / "b", store)
+    with one.works(run, to=100_000, pause=0.01) as process:
+        until(lambda: [name for name in store.place.names("count-1/state") if name.endswith(".json")])
+        process.kill()  # no last words, and its disk is gone
+    with two.works(run, to=300) as process:
+        assert outcome(process)[0] == "done"
+    record = store.record("count-1")
+    assert record is not None and record.result["value"] == list(range(300))
+    bring(store.place, tmp_path / "driver")
+    restored = [event for event in events(tmp_path / "driver" / "runs" / "1") if event["kind"] == "restored"]
+    assert len(restored) == 1 and restored[0]["step"] > 0
+    assert not [name for name in bucket.names() if "/state/" in name]
