@@ -17,7 +17,7 @@ from components.weights import Checkpoint, mean
 from components.weights.files import CHUNK
 from components.weights.policy import NotFinite
 from tests.s3.models import CONFIG, MODEL, SPEC, Bucket, model
-from tests.s3.proxy import proxied
+from tests.s3.proxy import proxied, seeded
 from tests.s3.seaweed import GUEST, Server
 
 pytestmark = pytest.mark.s3
@@ -136,11 +136,11 @@ def test_a_store_of_runs_that_does_not_answer_is_one_line() -> None:
 
 
 def test_a_bad_network_is_survived(bucket: Bucket, urls: list[str], server: Server, tmp_path: Path) -> None:
-    cut = {number: 3_000_000 * (number + 1) for number in (1, 2, 4, 5)}
-    with proxied(server.port, cut, busy={0, 3, 6}) as proxy:
-        code, told = run("merge", "uniform", *urls, "--out", bucket.url("soup"), AWS_ENDPOINT_URL=f"http://127.0.0.1:{proxy.port}")
+    likely = {"SlowDown": 0.1, "cut": 0.1, "reset": 0.05}
+    with proxied(server.port, seeded(0, likely)) as proxy:
+        code, told = run("merge", "uniform", *urls, "--out", bucket.url("soup"), AWS_ENDPOINT_URL=proxy.url)
     assert code == 0, told
-    assert {"busy", "cut"} <= set(proxy.faults)
+    assert set(likely) <= set(proxy.faults)
     mean([Checkpoint(url) for url in urls]).save(str(tmp_path / "soup"))
     assert bucket.content(f"soup/{MODEL}") == (tmp_path / "soup" / MODEL).read_bytes()
     assert f"soup/{CONFIG}" in bucket.names()
