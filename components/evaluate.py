@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from components.predictions import Predictions
 from components.predictors.head import Head
-from components.types import DataError, Dataset, Diverged, Examples, Metric, Predictor, Run, Score, revision
+from components.types import DataError, Dataset, Diverged, Examples, Metric, Predictor, Run, Score, may_map, revision
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from components.data.examples import Rows
     from components.models.classifier import Classifier
     from components.weights import Checkpoint, Combination
 
 BATCH = 256
-_last: list[Classifier] = []  # the module of the previous call: the next checkpoint of a sweep or soup is streamed into it
+SHARE = 16 * BATCH  # examples of an item of a map: whole batches, whose composition decides the last bits of logits
+_last: list[tuple[str, Classifier]] = []  # the module of the previous call: the next checkpoint of a sweep or soup is streamed into it
 _open: dict[tuple[str, str], Examples] = {}  # what was opened last, see `opened`
 _turn = threading.Lock()  # of the threads of a `run.map` for these two
 
@@ -49,10 +52,20 @@ class Count:
         return self.shown == len(self.right) and not self.error
 
 
+@may_map
 @revision(1)
 def predict(checkpoint: Checkpoint | Combination, data: Dataset, *, predictor: Predictor = Head(), run: Run) -> Predictions:  # noqa: B008
-    """The answers of a checkpoint or a combination on every example of `data`, seen through the evaluation view."""
-    return outputs(checkpoint, data, predictor=predictor, run=run)
+    """The answers of a checkpoint or a combination on every example of `data`, seen through the evaluation view.
+
+    Where there are many and several can be asked at once, `run.map` spreads shares of them, with the bits of a single pass. DataError
+    where the answers are not of each example once: another process saw other data.
+    """
+    examples = opened(data, run)
+    if run.parallel == 1 or len(examples) <= SHARE:
+        return outputs(checkpoint, data, predictor=predictor, run=run)
+    starts, call = range(0, len(examples), SHARE), uuid.uuid4().hex
+    shared = {"checkpoint": checkpoint, "data": data, "predictor": predictor, "call": call, "run": run}
+    return joined(run.map(outputs, [{"start": start, **shared} for start in starts]), examples)
 
 
 @revision(1)
@@ -61,10 +74,38 @@ def score(predictions: Predictions, metric: Metric, split: str = "") -> Score:
     return metric(predictions, split)
 
 
-def outputs(checkpoint: Checkpoint | Combination, data: Dataset, *, predictor: Predictor = Head(), run: Run) -> Predictions:  # noqa: B008
-    """What `predict` returns, as a plain function. Diverged names a checkpoint whose answers are not finite."""
-    with _lent(checkpoint) as module:
-        return answers(module, predictor, opened(data, run), run, name=str(checkpoint))
+def outputs(
+    checkpoint: Checkpoint | Combination, data: Dataset, *, predictor: Predictor = Head(), start: int | None = None, call: str = "", run: Run  # noqa: B008
+) -> Predictions:
+    """What `predict` returns, or the share of it that begins at `start`, as a plain function. Diverged: some answers are not finite.
+
+    call: names the map that this is an item of; the next one in this process finds the model as it is.
+    """
+    examples = opened(data, run)
+    with _lent(checkpoint, call) as module:
+        return answers(module, predictor, examples if start is None else share(examples, start), run, name=str(checkpoint))
+
+
+def share(examples: Examples, start: int) -> Rows:
+    """At most SHARE examples, from `start` on."""
+    import numpy as np
+
+    from components.data.examples import rows
+
+    whole, stop = rows(examples), min(start + SHARE, len(examples))
+    part = whole.take(np.arange(start, stop), f"{start}:{stop}")
+    return replace(part, pixels=whole.pixels[start:stop]) if isinstance(whole.pixels, np.ndarray) else part
+
+
+def joined(parts: Sequence[Predictions], examples: Examples) -> Predictions:
+    """The shares of a dataset's answers, in their order, as one."""
+    import numpy as np
+
+    ids, groups = np.concatenate([part.ids for part in parts]), [part.groups for part in parts if part.groups is not None]
+    if not np.array_equal(ids, examples.ids):
+        raise DataError(f"{len(ids)} answers for {len(examples)} examples, or not for each of them: a node saw other data; pin it, and run again")
+    labels, logits = (np.concatenate([getattr(part, name) for part in parts]) for name in ("labels", "logits"))
+    return replace(parts[0], ids=ids, labels=labels, logits=logits, groups=np.concatenate(groups) if groups else None)
 
 
 def counted(checkpoint: Checkpoint | Combination, data: Dataset, *, order: np.ndarray, needed: int, run: Run) -> Count:
@@ -118,16 +159,16 @@ def stage(n: int) -> int:
 
 
 @contextlib.contextmanager
-def _lent(checkpoint: Checkpoint | Combination) -> Iterator[Classifier]:
-    """The module of a checkpoint, streamed into one that an earlier call gave back."""
+def _lent(checkpoint: Checkpoint | Combination, call: str = "") -> Iterator[Classifier]:
+    """The module of a checkpoint, streamed into one that an earlier call gave back; of the same `call` it is that one."""
     from components.models.heads import accelerator
     from components.models.module import build
 
     with _turn:
-        used = _last.pop() if _last else None
-    module = build(checkpoint, accelerator(), into=used)
+        known, used = _last.pop() if _last else ("", None)
+    module = used if used is not None and call and call == known else build(checkpoint, accelerator(), into=used)
     yield module
-    _last.append(module)
+    _last.append((call, module))
 
 
 def opened(data: Dataset, run: Run) -> Examples:

@@ -34,7 +34,13 @@ def revision(number: int) -> Callable[[T], T]:
 
 def maps(fn: T) -> T:
     """Mark a component that spreads its work with `run.map`: it starts without an accelerator, and its items get the node's resources."""
-    fn.__maps__ = True  # type: ignore[attr-defined]
+    fn.__maps__ = "always"  # type: ignore[attr-defined]
+    return fn
+
+
+def may_map(fn: T) -> T:
+    """Mark a component that maps only where there is much to do: it starts as any other, and once it maps it is begun anew as if `@maps`."""
+    fn.__maps__ = "perhaps"  # type: ignore[attr-defined]
     return fn
 
 

@@ -25,6 +25,10 @@ class BackendLost(Exception):
     exit_code = INFRASTRUCTURE
 
 
+class Maps(BaseException):
+    """Raised by `run.map` where the component holds the resources that its items need: it is to be begun anew without them."""
+
+
 class Stopped(BaseException):
     """Raised inside a component whose run was told to stop, after its training state was saved."""
 

@@ -49,7 +49,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: `state` is done, failed, stopped or lost (its process went away)."""
+    """How a job ended: `state` is done, failed, stopped, lost (its process went away) or maps (`errors.Maps`; a backend's own)."""
 
     key: str
     state: str

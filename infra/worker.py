@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.courier import told_to_stop
-from infra.errors import INFRASTRUCTURE, Stopped, exit_code_of
+from infra.errors import INFRASTRUCTURE, Maps, Stopped, exit_code_of
 from infra.identity import name_of, revision_of
 from infra.job import Job, Outcome, Ref
 from infra.owned import scratch
@@ -86,6 +86,8 @@ def execute(job: Job, map: Map = in_order, parallel: int = 1) -> Outcome:
             with contextlib.closing(WorkerRun(job, store, journal, folder, map, parallel)) as run:
                 store.publish(compute(job, store, run, map, started))
                 run.done()
+    except Maps:
+        return Outcome(job.key, "maps")
     except Stopped as stopped:
         return Outcome(job.key, "stopped", str(stopped), code=INFRASTRUCTURE)
     except Exception as error:

@@ -17,7 +17,7 @@ from components.models import build
 from components.models.heads import zero_shot
 from components.models.openclip import fresh
 from components.predictors.head import Head
-from components.types import Dataset, Diverged, Local, Run
+from components.types import DataError, Dataset, Diverged, Local, Run
 from components.weights import Checkpoint
 
 TEST = Split(Digits(), 0.8, 1.0)
@@ -105,3 +105,46 @@ def test_a_shared_name_at_another_place_is_refused() -> None:
     assert aligned(examples(("rose", "lily-valley"), [0, 1]), ("rose", "lily of the valley")).tolist() == [0, 1]  # renamed in place
     with pytest.raises(ValueError, match="the head has class cat at another place than the data, and does not know fox"):
         aligned(examples(("cat", "dog", "fox"), [0, 1, 2]), ("dog", "cat", "wolf"))
+
+
+class Shares(Local):
+    """A run whose items see `data` as `change` makes it, in the place of what the component saw."""
+
+    change: Any = staticmethod(lambda part: part)
+
+    def map(self, fn: Any, items: Any) -> list[Any]:
+        return [self.change(fn(**item)) for item in items]
+
+
+@pytest.fixture
+def shares(run: Local, monkeypatch: pytest.MonkeyPatch) -> Shares:
+    monkeypatch.setattr(evaluate, "BATCH", 64)
+    monkeypatch.setattr(evaluate, "SHARE", 128)
+    return Shares(run.dir, run.cache, parallel=2)
+
+
+@pytest.mark.parametrize("data", [TEST, Digits()])
+def test_shares_give_the_bits_of_a_single_pass(data: Any, zero: Any, run: Local, shares: Shares) -> None:
+    whole, found = predict(zero, data, run=run), predict(zero, data, run=shares)
+    for name in ("ids", "labels", "logits"):
+        assert getattr(found, name).tobytes() == getattr(whole, name).tobytes()
+    assert (found.classes, found.groups, found.skipped) == (whole.classes, whole.groups, whole.skipped)
+
+
+def test_answers_that_are_not_one_for_each_example_are_refused(zero: Any, shares: Shares) -> None:
+    def cut(part: Any) -> Any:
+        return replace(part, ids=part.ids[:-1], labels=part.labels[:-1], logits=part.logits[:-1])
+
+    shares.change = cut
+    with pytest.raises(DataError, match=r"\d+ answers for \d+ examples, or not for each of them"):
+        predict(zero, TEST, run=shares)
+
+
+def test_the_shares_of_one_call_find_the_model_as_it_is(zero: Any, shares: Shares, monkeypatch: pytest.MonkeyPatch) -> None:
+    from components.models import module
+
+    built: list[str] = []
+    monkeypatch.setattr(module, "build", lambda source, *rest, **more: built.append(str(source)) or build(source, *rest, **more))
+    predict(zero, TEST, run=shares)
+    predict(zero, TEST, run=shares)
+    assert len(built) == 2

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from infra.backends.cluster import Cluster
-from infra.backends.cluster.head import at_once
+from infra.backends.cluster.head import MAPPING, at_once
 from infra.dag import GPU, Node, Plan, Resources, call, grid, sweep
 from infra.errors import BackendLost
 from infra.job import Site
@@ -22,7 +22,7 @@ from infra.runner import Finished, Runner
 from infra.store import Store
 from infra.tracking.journal import events
 from tests.infra.processes import await_end, descendants
-from tests.infra.toys import add, count, dies_at, dies_once, in_vain, interval, number, spread, unlucky, visited
+from tests.infra.toys import add, count, dies_at, dies_once, in_vain, interval, lasting, number, spread, unlucky, visited
 
 pytestmark = pytest.mark.cluster
 
@@ -163,6 +163,13 @@ def test_when_an_item_fails_the_others_are_not_begun_and_none_goes_on(world: Wor
     assert failure.kind == "DataError" and len(left) < 7
     time.sleep(3.0)
     assert set((tmp_path / "left").iterdir()) == left
+
+
+def test_only_so_many_map_at_once(world: World) -> None:
+    nodes = {f"n{i}": call(lasting, index=i) for i in range(3 * MAPPING)}
+    finished = world.run(**nodes)
+    intervals = [finished.value(node) for node in nodes.values()]
+    assert max(sum(a <= start < b for a, b in intervals) for start, _ in intervals) <= MAPPING
 
 
 @pytest.mark.parametrize(("cpus", "gpus", "expected"), [(1, 1, 3), (1, 0, 8), (0, 4, 1), (0, 0, 8)])

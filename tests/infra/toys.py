@@ -130,6 +130,15 @@ def spread(values: list[float], *, run: Any) -> list[float]:
     return list(run.map(doubled, [{"value": value} for value in values]))
 
 
+@revision(1)
+@maps
+def lasting(index: int, *, run: Any) -> list[float]:
+    """When it started and when it ended, with an item of half a second between."""
+    started = time.time()
+    run.map(interval, [{"index": index, "seconds": 0.5}])
+    return [started, time.time()]
+
+
 def doubled(value: float) -> float:
     return 2 * value
 

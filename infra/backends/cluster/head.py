@@ -6,12 +6,14 @@ import logging
 import socket
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
 from infra import settings
 from infra.backends.cluster.sweep import run_sweep
+from infra.errors import Maps
 from infra.job import Job, Outcome
 from infra.node import Resources
 from infra.worker import execute, failed, source_root
@@ -24,6 +26,8 @@ QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
+MAPPING = 4  # jobs that map at once, or one for as many CPUs where these are more
+LOSSES = 5  # of an item's process
 MOST = 8  # items that a component should have under way: what it tries ahead may turn out to be in vain
 PATIENCE = 60.0  # seconds in which items end that are in vain
 WAIT = 0.02  # seconds between two looks at the pipe and the tasks
@@ -58,7 +62,7 @@ def spread(options: Mapping[str, float]) -> Callable[[Callable[..., Any], Sequen
     from ray.exceptions import RayTaskError
 
     def map(fn: Callable[..., Any], items: Sequence[Mapping[str, Any]]) -> list[Any]:
-        remote = ray.remote(fn).options(**options)
+        remote = ray.remote(fn).options(max_retries=LOSSES, **options)
         under_way = [remote.remote(**item) for item in items]
         try:
             found: list[Any] = ray.get(under_way)
@@ -74,10 +78,15 @@ def spread(options: Mapping[str, float]) -> Callable[[Callable[..., Any], Sequen
     return map
 
 
-def task(job: Job, options: Mapping[str, float], parallel: int) -> Outcome:
-    if getattr(job.fn, "__maps__", False):
-        return execute(job, spread(options), parallel)
-    return execute(job)
+def held(fn: Callable[..., Any], items: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """`run.map` of a task that holds what its items need."""
+    raise Maps
+
+
+def task(job: Job, options: Mapping[str, float], parallel: int, mapping: bool) -> Outcome:
+    if not getattr(job.fn, "__maps__", ""):
+        return execute(job)
+    return execute(job, spread(options) if mapping else held, parallel)
 
 
 class Head:
@@ -86,6 +95,8 @@ class Head:
     def __init__(self, pipe: Connection, options: Mapping[str, Any]) -> None:
         self.pipe, self.options = pipe, options
         self.running: dict[Any, Job] = {}
+        self.mapping: set[Any] = set()  # of these, the ones that map: they hold nothing, and only their number bounds their processes
+        self.waiting: deque[Job] = deque()  # to map once fewer do
         self._lock = threading.Lock()
 
     def send(self, kind: str, value: Any) -> None:
@@ -135,10 +146,22 @@ class Head:
     def _submit(self, job: Job) -> None:
         if refusal := self._refuses(job):
             self.send("outcome", refusal)
-            return
+        elif getattr(job.fn, "__maps__", "") == "always":
+            self._map(job)
+        else:
+            self._begin(job, needs(job.on, self.have), mapping=False)
+
+    def _map(self, *jobs: Job) -> None:
+        """Begin these and those that wait, as far as their number allows."""
+        self.waiting.extend(jobs)
+        while self.waiting and len(self.mapping) < max(MAPPING, int(self.have.get("CPU", 0)) // MAPPING):
+            self.mapping.add(self._begin(self.waiting.popleft(), {"num_cpus": 0, "num_gpus": 0}, mapping=True))
+
+    def _begin(self, job: Job, own: Mapping[str, float], mapping: bool) -> Any:
         options = needs(job.on, self.have)
-        own = {"num_cpus": 0, "num_gpus": 0} if getattr(job.fn, "__maps__", False) else options
-        self.running[self.remote.options(name=job.key, **own).remote(job, options, at_once(options, self.have))] = job
+        reference = self.remote.options(name=job.key, **own).remote(job, options, at_once(options, self.have), mapping)
+        self.running[reference] = job
+        return reference
 
     def _refuses(self, job: Job) -> Outcome | None:
         for name, wanted in (("CPU", job.on.cpus), ("GPU", job.on.gpus if job.on.exact else 0)):
@@ -167,9 +190,15 @@ class Head:
         done, _ = ray.wait(list(self.running), timeout=WAIT)
         for reference in done:
             job = self.running.pop(reference)
+            self.mapping.discard(reference)
             try:
-                self.send("outcome", ray.get(reference))
+                outcome = ray.get(reference)
+                if outcome.state == "maps":
+                    self.waiting.append(job)
+                else:
+                    self.send("outcome", outcome)
             except RayTaskError as error:  # not of the component: the job could not be read there, or its outcome not here
                 self.send("outcome", failed(job, error.cause if isinstance(error.cause, Exception) else error, 0.0))
             except RayError as error:
                 self.send("outcome", Outcome(job.key, "lost", f"{type(error).__name__}: its worker process went away"))
+        self._map()
