@@ -6,11 +6,23 @@ OK, BUG, BAD_INPUT, PARTIAL, INFRASTRUCTURE, INTEGRITY, INTERRUPTED = 0, 1, 2, 3
 CLIENTS = ("aiobotocore", "aiohttp", "botocore")  # their errors are not OSErrors, and are about the way to a store
 
 
-class StoreError(Exception):
+class StoreError(OSError):
     """The store cannot be read or written; nothing finished is lost, and the same command continues."""
 
     exit_code = INFRASTRUCTURE
     retry = True
+
+
+class Refused(StoreError, PermissionError):
+    """The store refuses who asks, and will as long as nobody changes something: credentials, permissions, a clock, a bucket's name."""
+
+    retry = False
+
+
+class Forbidden(Exception):
+    """An address that a URL of a user must not lead to."""
+
+    exit_code = INTEGRITY
 
 
 class IntegrityError(Exception):

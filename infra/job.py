@@ -59,3 +59,4 @@ class Outcome:
     retry: bool = False
     traceback: str = ""
     seconds: float = 0.0
+    retried: Mapping[str, int] = field(default_factory=dict)  # requests to the store, by kind of failure

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from infra import settings
 from infra.courier import told_to_stop
 from infra.errors import Stopped
 from infra.job import Job, Site
@@ -94,6 +95,7 @@ class Guest:
     rank, world, parallel = 0, 1, 1
 
     def __init__(self, place: Site) -> None:
+        settings.configure(worker=True)
         self.dir, self.cache, self.cache_limit, self._store = lasting(), place.cache, place.cache_limit, place.store
 
     def log(self, step: int, **metrics: float) -> None:

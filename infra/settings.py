@@ -25,6 +25,25 @@ def cache_folder() -> str:
     return os.environ.get("STOCKPOT_CACHE") or os.path.join(home, "stockpot", "data")
 
 
+def configure(*, worker: bool = False) -> None:
+    """Give this process the project's clients of S3 and of web servers; every process of ours does so before it reads or writes anything.
+
+    `STOCKPOT_PATIENCE`: seconds for which a request to an object store is tried again (120). A command gives up sooner on an address where
+    nothing ever answered; a `worker`, whose command met the store, does not. `STOCKPOT_ALLOW_HOSTS`: link-local hosts that a URL may lead to.
+    """
+    from fsspec import register_implementation
+    from fsspec.config import conf
+
+    for scheme, place in (("s3", "s3.S3"), ("s3a", "s3.S3"), ("http", "http.HTTP"), ("https", "http.HTTP")):
+        register_implementation(scheme, f"infra.store.{place}", clobber=True, errtxt=f"{scheme}:// needs s3fs and aiohttp; pip install s3fs aiohttp")
+    told = os.environ.get("STOCKPOT_PATIENCE", "")
+    if told and not told.replace(".", "", 1).isdigit():
+        raise ValueError(f"STOCKPOT_PATIENCE={told}: give seconds, e.g. 120")
+    patience = float(told or 120)
+    conf.setdefault("s3", {}).update(patience=patience, **({"unmet": patience} if worker else {}))
+    conf.setdefault("http", {})["allowed"] = tuple(os.environ.get("STOCKPOT_ALLOW_HOSTS", "").replace(",", " ").split())
+
+
 def state_folder(store: str) -> str:
     """Where this machine keeps what it knows of the runs in a remote store: below `STOCKPOT_STATE`, else the user's folder for such things."""
     home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")

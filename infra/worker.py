@@ -12,9 +12,11 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from infra import settings
 from infra.courier import told_to_stop
 from infra.errors import INFRASTRUCTURE, Maps, Stopped, exit_code_of
 from infra.identity import name_of, revision_of
@@ -23,6 +25,7 @@ from infra.owned import scratch
 from infra.run import Map, WorkerRun, in_order
 from infra.store import Record, Store
 from infra.store.record import encode
+from infra.store.tries import retried
 from infra.tracking.journal import Journal
 
 
@@ -73,6 +76,12 @@ def execute(job: Job, map: Map = in_order, parallel: int = 1) -> Outcome:
 
     Every exception of the component becomes an outcome; only the death of the process does not.
     """
+    settings.configure(worker=True)
+    before, outcome = retried(), _execute(job, map, parallel)
+    return replace(outcome, retried=dict(retried() - before))
+
+
+def _execute(job: Job, map: Map, parallel: int) -> Outcome:
     started = time.time()
     writer = f"{socket.gethostname()}.{os.getpid()}.{threading.get_ident()}"
     try:

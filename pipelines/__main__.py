@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
+from infra import settings
 from infra.errors import BUG, INFRASTRUCTURE, INTERRUPTED, exit_code_of
 from infra.tracking.journal import redact
 
@@ -90,7 +91,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a log in ASCII gets a ? for what it cannot hold
     try:
-        code = int(command(name).main(arguments[1:]))
+        module = command(name)
+        if "fsspec" in sys.modules or any("://" in word or word.startswith("--config") for word in arguments):  # a tenth of a second
+            settings.configure()
+        code = int(module.main(arguments[1:]))
         sys.stdout.flush()
         return code
     except KeyboardInterrupt as stop:

@@ -62,7 +62,7 @@ def join(folder: str, name: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _filesystem(root: str) -> Any:
+def _filesystem(root: str, process: int) -> Any:
     import fsspec
 
     return fsspec.core.url_to_fs(root, **({} if "::" in root else {"use_listings_cache": False}))[0]
@@ -78,7 +78,7 @@ def local(url: str) -> str | None:
 def remote(url: str) -> tuple[Any, str]:
     """The file system of a remote URL, and the path there."""
     scheme, _, rest = url.partition("://")
-    filesystem = _filesystem(url if "::" in url else f"{scheme}://{rest.partition('/')[0]}")
+    filesystem = _filesystem(url if "::" in url else f"{scheme}://{rest.partition('/')[0]}", os.getpid())
     return filesystem, filesystem._strip_protocol(url)
 
 
@@ -106,12 +106,12 @@ def size(url: str) -> int | None:
 
 @contextlib.contextmanager
 def reached(url: str) -> Iterator[None]:
-    """What a store's client says in its own words becomes an OSError of one line; what does not exist stays a FileNotFoundError."""
+    """What a client says in its own words becomes an OSError of one line; absence, and an error that knows its exit code, are told already."""
     try:
         yield
-    except FileNotFoundError:
-        raise
     except Exception as error:
+        if isinstance(error, FileNotFoundError) or hasattr(error, "exit_code"):
+            raise
         told = (str(error).strip() or type(error).__name__).splitlines()[0]
         if isinstance(error, PermissionError) or "credentials" in told.lower():
             raise PermissionError(f"{url}: access was refused ({told}); check the credentials, and what they allow") from error

@@ -89,6 +89,7 @@ def _main(serve: Callable[[Connection, dict[str, Any]], None], pipe: Connection,
         os.dup2(file, 1)
         os.dup2(file, 2)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    settings.configure(worker=True)
     try:
         serve(pipe, options)
     except Exception as error:  # the top of a process: its traceback is in the log, the driver hears one line

@@ -1,18 +1,33 @@
-"""A folder at a URL, with the five operations that the store needs; exclusive creation is atomic on local disks and by conditional PUT on S3."""
+"""A folder at a URL, with the operations that the store needs; exclusive creation is atomic on local disks and by conditional PUT on S3.
+
+On S3 each operation is tried again by the client itself (`infra.store.s3`), and its errors come as finished lines.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import fsspec
 
-from infra.errors import StoreError
+from infra.errors import Refused, StoreError
+from infra.store.answer import code_of
+
+AT_ONCE = 32  # reads of small files
+
+
+class Found(NamedTuple):
+    """A file that a listing named: its name below the listed folder, its bytes, and when it was written (seconds since 1970, the store's clock)."""
+
+    name: str
+    size: int
+    changed: float
 
 
 def is_local(url: str) -> bool:
@@ -26,87 +41,186 @@ def absolute(url: str) -> str:
     return url.rstrip("/")
 
 
+def filesystem(url: str) -> Any:
+    """The client for a remote URL: one for all threads of this process."""
+    scheme, _, rest = without_secrets(url).partition("://")
+    return _filesystem(f"{scheme}://{rest.partition('/')[0]}", os.getpid())
+
+
+def without_secrets(url: str) -> str:
+    """The URL. ValueError, which does not repeat it, where it names a user or a password: it would get into records, logs and lists of processes."""
+    scheme, _, rest = url.partition("://")
+    user, at, host = rest.partition("/")[0].rpartition("@")
+    if at and user:
+        raise ValueError(f"{scheme}://***@{host}: credentials do not belong in a URL; set AWS_ variables or a profile, and give {scheme}://{host}")
+    return url
+
+
+@lru_cache(maxsize=64)
+def _filesystem(root: str, process: int) -> Any:
+    return fsspec.core.url_to_fs(root, use_listings_cache=False)[0]
+
+
 class Place:
     """The folder at `url`; names are relative, with forward slashes."""
 
     def __init__(self, url: str) -> None:
         self.url = absolute(url)
         self.local = is_local(url)
-        self._fs: Any = None if self.local else fsspec.core.url_to_fs(self.url, use_listings_cache=False)[0]
+        if not self.local:
+            filesystem(self.url)
+
+    @property
+    def _fs(self) -> Any:
+        return filesystem(self.url)
+
+    @property
+    def s3(self) -> bool:
+        return not self.local and hasattr(self._fs, "pages")
 
     def at(self, name: str) -> str:
-        return f"{self.url}/{name}"
+        return f"{self.url}/{name}" if name else self.url
 
     def read(self, name: str) -> bytes | None:
         """The bytes, or None where there is nothing; never trusts a listing."""
-        try:
-            if self.local:
-                return Path(self.at(name)).read_bytes()
-            found: bytes = self._fs.cat_file(self.at(name))
-            return found
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise StoreError(f"{self.at(name)}: cannot be read: {error}") from error
+        with self._told(name, "read"):
+            try:
+                if self.local:
+                    return Path(self.at(name)).read_bytes()
+                found: bytes = self._fs.cat_file(self.at(name))
+                return found
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    def read_many(self, names: Iterable[str]) -> dict[str, bytes | None]:
+        """As `read`, of many small files at once, in the order of their names."""
+        wanted = list(names)
+        if self.local or len(wanted) < 2:
+            return {name: self.read(name) for name in wanted}
+        with ThreadPoolExecutor(min(AT_ONCE, len(wanted)), "read") as pool:
+            return dict(zip(wanted, pool.map(self.read, wanted), strict=True))
 
     def create(self, name: str, data: bytes) -> bool:
-        """Create exclusively and durably; False where the name is taken. Half a file is never visible."""
-        try:
+        """Create exclusively and durably; False where the name is taken by other bytes, or on a disk by any. Half a file is never visible.
+
+        On S3 the answer to a write of ours may have been lost: what holds our own bytes counts as created, so that data should name its writer.
+        """
+        with self._told(name, "written"):
             return self._link(name, data) if self.local else self._put(name, data)
-        except OSError as error:
-            raise StoreError(f"{self.at(name)}: cannot be written: {error.strerror or error}; free space or choose another --store") from error
 
     def write(self, name: str, data: bytes) -> None:
         """Create or replace, atomically."""
-        try:
+        with self._told(name, "written"):
             if not self.local:
                 self._fs.pipe_file(self.at(name), data)
                 return
             with self._temporary(name, data, durable=False) as (temporary, target):
                 os.replace(temporary, target)
-        except OSError as error:
-            raise StoreError(f"{self.at(name)}: cannot be written: {error.strerror or error}") from error
 
     def names(self, folder: str = "") -> list[str]:
-        """Names directly below a folder, sorted; folders included."""
-        try:
+        """Names directly below a folder, sorted; folders included. Such a listing may be behind: nothing correct may depend on it."""
+        with self._told(folder, "listed"):
+            try:
+                if self.local:
+                    return sorted(os.listdir(os.path.join(self.url, folder)))
+                if not self.s3:
+                    return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in self._fs.ls(self.at(folder), detail=False, refresh=True))
+                _, prefix, _ = self._fs.split_path(f"{self.at(folder)}/")
+                pages = self._fs.pages(f"{self.at(folder)}/", "/")
+                below = (one.get("Prefix") or one["Key"] for page in pages for one in (*page.get("CommonPrefixes", ()), *page.get("Contents", ())))
+                return sorted({path[len(prefix) :].rstrip("/") for path in below} - {""})  # some clients leave an object for the folder itself
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+
+    def find(self, folder: str = "") -> Iterator[Found]:
+        """All files below a folder, named relative to it: a page of the store's listing at a time, in the order of their names on S3."""
+        with self._told(folder, "listed"):
             if self.local:
-                return sorted(os.listdir(os.path.join(self.url, folder)))
-            return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in self._fs.ls(self.at(folder), detail=False, refresh=True))
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-
-    def find(self, folder: str = "") -> Iterator[tuple[str, int, float]]:
-        """(name below the folder, size, when it changed) of all files at any depth."""
-        where = self.at(folder) if folder else self.url
-        fs = self._fs or fsspec.filesystem("file")
-        root = str(fs._strip_protocol(where)).rstrip("/") + "/"
-        for path, facts in sorted(fs.find(where, detail=True).items()):
-            yield path.removeprefix(root), facts["size"], facts["LastModified"].timestamp() if "LastModified" in facts else facts.get("mtime", 0.0)
-
-    def read_many(self, names: Sequence[str]) -> dict[str, bytes | None]:
-        """What `read` gives for each."""
-        return {name: self.read(name) for name in names}
+                yield from self._walk(folder)
+            elif self.s3:
+                yield from self._listed(folder)
+            else:
+                root = self._fs._strip_protocol(self.at(folder))
+                for path, one in self._fs.find(self.at(folder), detail=True).items():
+                    yield Found(path[len(root) :].lstrip("/"), int(one["size"]), changed(one))
 
     def exists(self, name: str) -> bool:
-        return os.path.exists(self.at(name)) if self.local else bool(self._fs.exists(self.at(name)))
+        """Whether there is a file of this name: on S3 one HEAD, which a listing has no part in."""
+        if self.local:
+            return os.path.exists(self.at(name))
+        with self._told(name, "read"):
+            if not self.s3:
+                return bool(self._fs.exists(self.at(name)))
+            bucket, key, _ = self._fs.split_path(self.at(name))
+            try:
+                self._fs.call_s3("head_object", Bucket=bucket, Key=key)
+            except FileNotFoundError:
+                return False
+            return True
 
-    def remove(self, name: str) -> None:
-        """Remove a file or a folder with all below; nothing happens where there is none."""
-        with contextlib.suppress(FileNotFoundError):
+    def remove(self, name: str) -> bool:
+        """Remove a file or a folder with all below; nothing happens where there is none.
+
+        False where the bucket keeps former versions, and so their bytes; raises Refused where the store does not let go of something.
+        """
+        with self._told(name, "removed"), contextlib.suppress(FileNotFoundError):
             if self.local and os.path.isfile(self.at(name)):
                 os.unlink(self.at(name))
+            elif self.s3:
+                return self._delete(name)
             else:
-                (self._fs or fsspec.filesystem("file")).rm(self.at(name), recursive=True)
+                (fsspec.filesystem("file") if self.local else self._fs).rm(self.at(name), recursive=True)
+        return True
+
+    def _delete(self, name: str) -> bool:
+        bucket, key, _ = self._fs.split_path(self.at(name))
+        answers, refused = [self._fs.call_s3("delete_object", Bucket=bucket, Key=key)], list[str]()
+        for page in self._fs.pages(f"{self.at(name)}/"):
+            if keys := [{"Key": one["Key"]} for one in page.get("Contents", ())]:
+                done = self._fs.call_s3("delete_objects", Bucket=bucket, Delete={"Objects": keys})
+                answers += done.get("Deleted", ())
+                refused += [f"{one['Key']} ({one.get('Code', 'no reason given')})" for one in done.get("Errors", ())]
+        if refused:
+            raise Refused(f"{self.at(name)}: the store keeps {len(refused)} of its objects, first {refused[0]}; lift what locks them, or leave them")
+        return not any(one.get("DeleteMarker") for one in answers)
+
+    def _listed(self, folder: str) -> Iterator[Found]:
+        _, root, _ = self._fs.split_path(f"{self.at(folder)}/")
+        for page in self._fs.pages(f"{self.at(folder)}/"):
+            for one in page.get("Contents", ()):
+                yield Found(one["Key"][len(root) :], one["Size"], one["LastModified"].timestamp())
+
+    def _walk(self, folder: str) -> Iterator[Found]:
+        waiting = [""]
+        while waiting:
+            below = waiting.pop()
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(os.path.join(self.at(folder), below)) as entries:
+                for entry in entries:
+                    name = f"{below}/{entry.name}" if below else entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(name)
+                        continue
+                    with contextlib.suppress(FileNotFoundError):  # a temporary file of another process
+                        state = entry.stat()
+                        yield Found(name, state.st_size, state.st_mtime)
+
+    @contextlib.contextmanager
+    def _told(self, name: str, done: str) -> Iterator[None]:
+        """Errors of a place as one line, where they are not yet."""
+        try:
+            yield
+        except StoreError:
+            raise
+        except OSError as error:
+            remedy = {"written": "free space, or choose another --store", "removed": "check its permissions"}.get(done, "check that it is there")
+            raise StoreError(f"{self.at(name)}: cannot be {done}: {error.strerror or error}; {remedy}") from error
 
     def _put(self, name: str, data: bytes) -> bool:
         try:
             self._fs.pipe_file(self.at(name), data, mode="create")
-        except FileExistsError:
-            return False
         except OSError as error:
-            if error.errno == errno.EINVAL and "pre-condition" in str(error):  # how s3fs says 412
-                return False
+            if isinstance(error, FileExistsError) or code_of(error) in ("412", "PreconditionFailed"):
+                return self.read(name) == data
             raise
         return True
 
@@ -138,3 +252,9 @@ class Place:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
+
+
+def changed(one: dict[str, Any]) -> float:
+    """When a file was written, as fsspec's listings tell it in as many ways as there are file systems."""
+    when = next((one[key] for key in ("mtime", "LastModified", "last_modified", "created") if one.get(key) is not None), 0.0)
+    return float(when if isinstance(when, int | float) else when.timestamp())

