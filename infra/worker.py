@@ -144,7 +144,8 @@ def spoiled(job: Job, error: Exception) -> tuple[tuple[str, str, str], ...]:
     store, keys = Store(job.place.store), list(dict.fromkeys(referred(job.arguments)))
     suspicious = isinstance(error, FileNotFoundError) or exit_code_of(error) == INTEGRITY
     with contextlib.suppress(Exception):  # the store does not answer: then the error itself is what there is to tell
-        gone = [(key, "", f"{store.place.at(key)} has no record any more") for key in keys if key not in store.done(keys)]
+        there = store.done(keys)
+        gone = [(key, "", f"{store.place.at(key)} has no record any more") for key in keys if key not in there]
         found = damaged(store, keys, job.place.digest if suspicious else None)
         return (*gone, *((key, *what) for key, what in found.items()))
     return ()
