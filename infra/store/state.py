@@ -19,10 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import fsspec
-
 from infra.errors import StoreError
-from infra.store.place import Place
+from infra.store.place import Place, filesystem
 
 KEEP = 2  # states that remain: the newest, and one before it in case that one is damaged
 LAST = 15.0  # seconds that a worker which ends waits for its last upload: less than a driver that stops waits for its workers
@@ -89,7 +87,7 @@ class States:
         self._own: list[int] = []
         self._sent: list[int] = []
         self._over = False
-        self._fs: Any = fsspec.core.url_to_fs(place.url, use_listings_cache=False)[0] if near else None
+        self._fs: Any = filesystem(place.url) if near else None
         self._uploads = Uploads(self._upload, lambda name, reason: self.failed(name, reason)) if near else None
 
     def save(self, step: int, write: Callable[[str], None]) -> None:

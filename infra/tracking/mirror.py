@@ -21,7 +21,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from infra import settings
+from infra.errors import StoreError
+from infra.store.place import Place
 from infra.tracking.journal import Line, read, redact
+from infra.tracking.owed import adopt, note, settle
 from infra.tracking.sent import Sent
 
 EXPERIMENT = "stockpot"
@@ -37,13 +41,18 @@ def local(store: str | os.PathLike[str]) -> str:
 
 
 class Mirror:
-    """The driver's side: the mirror of the run in `folder` as a child process. It costs this process no import and no waiting."""
+    """The driver's side: the mirror of the run in `folder` as a child process. It costs this process no import and no waiting.
 
-    def __init__(self, folder: str | os.PathLike[str], tracking: str, *, experiment: str = EXPERIMENT, patience: float = 20.0) -> None:
+    store: where that run lies if not on this disk, whose notes of what is owed it keeps.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str], tracking: str, *, store: str = "", experiment: str = EXPERIMENT, patience: float = 20.0
+    ) -> None:
         self._sent = Sent.of(folder, tracking)
         self._patience = patience
         self._sent.save()  # from now on this run is owed to this server
-        order = json.dumps({"tracking": tracking, "experiment": experiment, "patience": patience})
+        order = json.dumps({"tracking": tracking, "store": store, "experiment": experiment, "patience": patience})
         self._process = subprocess.Popen(
             [sys.executable, "-m", "infra.tracking.mirror", str(folder)],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -101,6 +110,20 @@ def _catch_up(folders: Sequence[Path], tracking: str, experiment: str) -> None:
     for folder in folders:
         if not _Follower(folder, tracking, experiment).follow(lambda seconds: True, patience=0):
             return
+
+
+def _earlier(folder: Path, tracking: str, experiment: str, store: Place | None) -> None:
+    """Send what earlier runs owe; in a remote store, what another machine left is sent from here, and this run is noted."""
+    if store:
+        with contextlib.suppress(StoreError):  # the notes are for others: without them this run is sent all the same
+            note(store, folder, tracking)
+            adopt(store, folder.parent, tracking)
+    earlier = [one for one in _folders(folder.parent, tracking) if one.name != folder.name]
+    _catch_up(earlier, tracking, experiment)
+    if store:
+        with contextlib.suppress(StoreError):
+            for one in earlier:
+                settle(store, one, tracking)
 
 
 class _Follower:
@@ -235,10 +258,15 @@ def main(arguments: list[str] | None = None) -> int:
         print(line or f"MLflow at {redact(given.tracking)} has all events", file=sys.stderr)
         return 3 if line else 0
     order = json.loads(sys.stdin.readline())
-    earlier = [folder for folder in _folders(given.folder.parent, order["tracking"]) if folder.name != given.folder.name]
-    _catch_up(earlier, order["tracking"], order["experiment"])
+    settings.configure(worker=True)
+    store = Place(order["store"]) if order["store"] else None
+    _earlier(given.folder, order["tracking"], order["experiment"], store)
     follower = _Follower(given.folder, order["tracking"], order["experiment"])
-    return 0 if follower.follow(lambda seconds: bool(select.select([sys.stdin], [], [], seconds)[0]), order["patience"]) else 3
+    if not follower.follow(lambda seconds: bool(select.select([sys.stdin], [], [], seconds)[0]), order["patience"]):
+        return 3
+    if store:
+        settle(store, given.folder, order["tracking"])
+    return 0
 
 
 if __name__ == "__main__":

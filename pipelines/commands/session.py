@@ -16,10 +16,9 @@ from components.weights.files import digest_of
 from infra import settings
 from infra.courier import courier
 from infra.dag import Plan
-from infra.finished import Finished
 from infra.job import Site
 from infra.node import Node
-from infra.runner import Backend, Runner
+from infra.runner import Backend, Finished, Runner
 from infra.store import Store
 from infra.store.pins import Pins
 from infra.store.place import is_local
@@ -107,7 +106,9 @@ class Session:
         if uri := tracking_uri(self.options, self.store):
             from infra.tracking.mirror import Mirror
 
-            self.mirror = Mirror(self.folder, uri)
+            self.mirror = Mirror(self.folder, uri, store="" if self.store.place.local else self.store.url)
+        elif not self.store.place.local and not self.options.tracking:
+            self.view.say(f"MLflow hears nothing of this run, for no --tracking is given; its journal is {self.url}/journal", "dim")
 
     @contextlib.contextmanager
     def journal(self) -> Iterator[Journal]:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from infra import settings
-from infra.finished import Finished
 from infra.node import Node
+from infra.runner import Finished
 from infra.schedule import Schedule
 from infra.tracking.journal import read
 from pipelines.commands.eta import Eta, Expected
@@ -33,6 +33,7 @@ class View:
         self.progress: dict[str, tuple[int, int]] = {}  # fingerprint -> step, steps
         self.since: dict[str, int] = {}
         self.steps: dict[str, tuple[str, int]] = {}  # fingerprint -> title, steps
+        self.unsaved: set[str] = set()  # fingerprints whose states the store did not take
         self.hit = 0
 
     def begin(self, folder: str, on_start: Callable[[], None], expected: Expected) -> None:
@@ -111,16 +112,6 @@ class View:
             self.waited = holder
             self.say(text, "yellow")
 
-    def _attached(self, node: Node | None, leader: str) -> None:
-        self.say(f"attached: {leader} runs this study; what it finishes is picked up here, and where it ends this command goes on", "yellow")
-        self.waited = leader
-
-    def _lapsed(self, node: Node | None) -> None:
-        self.say("  … the store takes no heartbeats: nothing more is begun until it does, since others may take this run for dead", "yellow")
-
-    def _damaged(self, node: Node, reason: str) -> None:
-        self.say(f"  ↻ {node.title}: {reason}; it is computed again", "yellow")
-
     def _tick(self, node: Node | None) -> None:
         if time.monotonic() - self.drawn < (0.5 if self.live else 15.0) or self.schedule is None:
             return
@@ -140,6 +131,11 @@ class View:
             fingerprint = line.event.get("fingerprint")
             if line.event.get("kind") == "metric" and fingerprint in self.steps and fingerprint in running:
                 self.progress[fingerprint] = (int(line.event["step"]), self.steps[fingerprint][1])
+            elif line.event.get("kind") == "unsaved" and fingerprint in self.steps and fingerprint not in self.unsaved:
+                self.unsaved.add(fingerprint)
+                name = self.steps[fingerprint][0]
+                where = f"its state is on the disk of {line.event['host']} only, and the next is tried again"
+                self.say(f"  ! {name}: {line.event['reason']}; {where}", "yellow")
 
     def _counts(self) -> tuple[int, int]:
         assert self.schedule is not None

@@ -89,5 +89,4 @@ def compare(
     targets = {"table": table}
     if len(trials) > 1:
         targets["cosines"] = call(cosines, models=list(trials), base=base, at_least=2)
-    kept = [candidate.node for candidate in candidates if candidate.name == winner and candidate.node]
-    return Plan(targets, Comparison(task, everyone, splits, asked, trials, held_out, winner, baseline), kept)
+    return Plan(targets, Comparison(task, everyone, splits, asked, trials, held_out, winner, baseline))

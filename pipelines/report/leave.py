@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import mimetypes
 import os
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra import settings
-from infra.finished import Finished
+from infra.runner import Finished
 from infra.store.place import is_local
 from pipelines.report.compare import Comparison
 from pipelines.report.story import story_of
@@ -17,6 +20,8 @@ from pipelines.report.terminal import plain, render
 if TYPE_CHECKING:
     from pipelines.commands.session import Session
 
+AT_ONCE = 8  # files that are put at the same time
+
 
 def leave(finished: Finished, session: Session, name: str, preset: str) -> None:
     """Print the table; write the page where something ran or it is not there; tell the journal what MLflow should know."""
@@ -24,10 +29,11 @@ def leave(finished: Finished, session: Session, name: str, preset: str) -> None:
     ran = "done" in finished.state.values()
     url = folder_of(finished, name, preset)
     page = session.store.place.at(f"{url}/index.html")
+    copy = os.path.join(session.folder, os.path.basename(url)) if ran and not session.store.place.local else ""  # what MLflow is sent is on this disk
     if ran or not session.store.place.exists(f"{url}/index.html"):
-        write_page(session.store.place.at(url), story)
+        write_page(session.store.place.at(url), story, copy)
     if ran:
-        report(finished, session, story, page)
+        report(finished, session, story, copy or session.store.place.at(url))
     show(story, page)
 
 
@@ -47,23 +53,35 @@ def show(story: Story, page: str) -> None:
     print(f"\nmodel   {story.winner.uri}\npage    {page}")
 
 
-def write_page(url: str, story: Story) -> None:
-    """The page and its figures, in a folder at any URL."""
+def write_page(url: str, story: Story, copy: str = "") -> None:
+    """The page and its figures, in a folder at any URL; `copy` is where the files of one that is not on this disk stay as well."""
     from pipelines.report.page import write
 
     if is_local(url):
         write(url, story)
         return
+    with tempfile.TemporaryDirectory() as scratch:
+        write(copy or scratch, story)
+        put(Path(copy or scratch), url)
+
+
+def put(folder: Path, url: str) -> None:
+    """All files of a local folder, each as what it is, so that a browser shows it."""
     import fsspec
 
-    with tempfile.TemporaryDirectory() as folder:
-        write(folder, story)
-        fs, root = fsspec.core.url_to_fs(url)
-        fs.put(folder + os.sep, root, recursive=True)
+    fs, root = fsspec.core.url_to_fs(url)
+
+    def one(path: Path) -> None:
+        kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        known = {"ContentType": kind + "; charset=utf-8" * kind.startswith("text/")} if url.startswith("s3://") else {}
+        fs.pipe_file(f"{root}/{path.relative_to(folder).as_posix()}", path.read_bytes(), **known)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(one, [path for path in sorted(folder.rglob("*")) if path.is_file()]))
 
 
-def report(finished: Finished, session: Session, story: Story, page: str) -> None:
-    """Scores of every model, the champion and the page, as events for MLflow."""
+def report(finished: Finished, session: Session, story: Story, folder: str) -> None:
+    """Scores of every model, the champion and the page in a local folder, as events for MLflow."""
     comparison: Comparison = finished.plan.about
     nodes = {candidate.name: candidate.node for candidate in comparison.candidates}
     with session.journal() as journal:
@@ -75,5 +93,4 @@ def report(finished: Finished, session: Session, story: Story, page: str) -> Non
         if winner is not None:
             fingerprint = finished.fingerprints.of(winner)
             journal.write("champion", fingerprint=fingerprint, uri=story.winner.uri, digest=story.winner.digest, name=f"{story.study}-{story.task}")
-        if is_local(page):
-            journal.write("artifact", path=os.path.dirname(page))
+        journal.write("artifact", path=folder)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.server
-import os
 import shutil
 import signal
 import socket
@@ -21,11 +20,11 @@ from typing import Any
 
 import pytest
 
-from infra.tracking import mirror
+from infra.store.place import Place
+from infra.tracking import mirror, owed
 from infra.tracking.journal import Journal, read
 from infra.tracking.sent import Sent
-
-WAIT = 120  # seconds for a child process on a busy machine; nothing is measured
+from tests.infra.tracking.server import WAIT, Server
 
 
 @pytest.fixture(scope="session")
@@ -369,37 +368,22 @@ def test_the_drivers_side_imports_nothing_heavy() -> None:
     assert subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True).stdout.strip() == "[]"
 
 
+def test_another_machine_sends_what_a_lost_one_owes(undisturbed: tuple[Path, dict[str, Any]], store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    remote, tracking = Place(f"memory://{store.name}"), mirror.local(store)
+    for path in (undisturbed[0] / "journal").iterdir():
+        remote.write(f"runs/run-1/journal/{path.stem}.0.jsonl", path.read_bytes())
+    owed.note(remote, undisturbed[0], tracking)
+    mirror._earlier(store / "runs" / "first", tracking, mirror.EXPERIMENT, remote)
+    assert held(tracking)["runs"] == []  # its journal has just grown: its own machine may be at it
+    monkeypatch.setattr(owed, "ENDED", 0.0)
+    mirror._earlier(store / "runs" / "second", tracking, mirror.EXPERIMENT, remote)
+    assert held(tracking)["models"] == undisturbed[1]["models"]
+    assert [run[:6] for run in held(tracking)["runs"]] == [run[:6] for run in undisturbed[1]["runs"]]  # the page was on the other's disk
+    (server,) = remote.names("owed")
+    assert remote.names(f"owed/{server}") == ["first", "second"]
+
+
 # A real server, which takes long to start: one for all of these.
-
-
-class Server:
-    """`mlflow server` on a port of this machine, which can be killed and started again on the same data."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
-        command += ["--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db", "--artifacts-destination", str(self.folder / "artifacts")]
-        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        with (self.folder / "server.log").open("ab") as log:
-            streams: Any = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
-            self.process = subprocess.Popen(command, env=environment, start_new_session=True, **streams)
-        for _ in range(WAIT * 10):
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/health", timeout=5):
-                return
-            time.sleep(0.1)
-        pytest.fail((self.folder / "server.log").read_text()[-2000:])
-
-    def kill(self) -> None:
-        if self.process:
-            os.killpg(self.process.pid, signal.SIGKILL)  # the session that `start` made: the server and its workers
-            self.process.wait()
-            self.process = None
 
 
 @pytest.fixture(scope="session")
