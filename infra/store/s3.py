@@ -26,6 +26,7 @@ from infra.store.tries import count
 
 FIRST, LONGEST = 0.2, 10.0  # seconds: the first pause, and the longest
 PIECE = 1 << 24  # bytes of an object that are asked for at once, when it goes to a disk
+SLOWEST = 100_000  # bytes a second: what is sent more slowly counts as stalled
 UNMET = 10.0  # seconds of patience with a server that was never met: its address may be wrong
 
 
@@ -63,7 +64,7 @@ class S3(S3FileSystem):  # type: ignore[misc]
         while True:
             client, tries = self._s3, tries + 1
             try:
-                answered = await self._whole(method, await super()._call_s3(method, *args, **kwargs))
+                answered = await self._whole(method, await asyncio.wait_for(super()._call_s3(method, *args, **kwargs), self._limit(kwargs)))
                 self.met.add(self._address())
                 return answered
             except Exception as error:
@@ -119,6 +120,11 @@ class S3(S3FileSystem):  # type: ignore[misc]
         elif method in ("head_object", "put_object", "upload_part") and "ETag" not in answered:
             raise answer.Nonsense(f"an answer to {method} without an ETag")
         return answered
+
+    def _limit(self, kwargs: dict[str, Any]) -> float | None:
+        """Seconds for one try of a request with a body: aiohttp's limit on silence begins only when all of it was sent."""
+        size = len(kwargs.get("Body", b""))
+        return self.config_kwargs["read_timeout"] + size / SLOWEST if size else None
 
     async def _renew(self, client: Any) -> None:
         """Read the credential chain anew, unless another request has done so since `client` was used."""

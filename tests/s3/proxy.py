@@ -31,8 +31,8 @@ class Fault:
     delay   it is passed on after `seconds`
     reset   the connection is reset, the server hears nothing
     lost    the server does it, and the connection is reset instead of an answer
-    cut     the connection ends after that `part` of the answer's body
-    stall   no byte comes any more after that `part` of the answer's body; 0: no answer, and the server hears nothing
+    cut     the connection ends after that `part` of the answer's body; as `lost` where it has none
+    stall   no byte comes any more after that `part` of the answer's body; no answer where it has none; 0: nor does the server hear anything
     hidden  the answer is 200, its body says InternalError: how S3 tells that completing an upload failed
     up      one byte of the request's body, at that `part`, reaches the server changed
     down    one byte of the answer's body does not come as it was sent
@@ -144,9 +144,12 @@ class Proxy:
             return reset(request)
 
     async def _answer(self, request: web.BaseRequest, answer: aiohttp.ClientResponse, fault: Fault) -> web.StreamResponse:
-        if fault.kind == "lost":
+        bare = request.method == "HEAD" or not answer.content_length
+        if fault.kind == "lost" or (fault.kind == "cut" and bare):
             await answer.read()
             return reset(request)
+        if fault.kind == "stall" and bare:
+            return await silence(request)
         headers = {name: value for name, value in answer.headers.items() if name.lower() not in OWN}
         response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
         await response.prepare(request)

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 
@@ -16,8 +17,9 @@ from components.types import DataError
 from components.weights import Checkpoint, mean
 from components.weights.files import CHUNK
 from components.weights.policy import NotFinite
+from infra import settings
 from tests.s3.models import CONFIG, MODEL, SPEC, Bucket, model
-from tests.s3.proxy import proxied, seeded
+from tests.s3.proxy import Fault, proxied, seeded
 from tests.s3.seaweed import GUEST, Server
 
 pytestmark = pytest.mark.s3
@@ -144,3 +146,13 @@ def test_a_bad_network_is_survived(bucket: Bucket, urls: list[str], server: Serv
     mean([Checkpoint(url) for url in urls]).save(str(tmp_path / "soup"))
     assert bucket.content(f"soup/{MODEL}") == (tmp_path / "soup" / MODEL).read_bytes()
     assert f"soup/{CONFIG}" in bucket.names()
+
+
+def test_an_upload_that_nobody_reads_is_sent_again(bucket: Bucket, server: Server) -> None:
+    """A server that takes the connection, and then neither asks for the body nor refuses it: an HTTP client's time for an answer begins later."""
+    settings.configure()
+    stalls = [Fault("stall", part=0.0)]
+    with proxied(server.port, lambda method, *_: stalls.pop() if stalls and method == "PUT" else None) as proxy:
+        client = fsspec.filesystem("s3", endpoint_url=proxy.url, config_kwargs={"read_timeout": 0.5})
+        client.pipe_file(bucket.url("a"), b"content")
+        assert bucket.content("a") == b"content" and proxy.faults["stall"] == 1
