@@ -99,11 +99,13 @@ class Fingerprints:
 class Plan:
     """What a study wants: named target nodes, and what its report needs to know (`about`, opaque here).
 
+    keeps: nodes whose results it hands over; where their bytes are damaged they are computed again, although no target needs them.
     Raises ValueError where the plan would report on data that it trained or selected on.
     """
 
     targets: Mapping[str, Node]
     about: Any = None
+    keeps: Sequence[Node] = ()
 
     def __post_init__(self) -> None:
         check(self.nodes())

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from infra.node import Resources
+from infra.node import Node, Resources
 from infra.space import Point
 
 
@@ -15,6 +15,26 @@ class Ref:
     """Stands for the result of a finished node among the arguments of a job."""
 
     key: str
+
+
+def refer(value: Any, key: Callable[[Node], str]) -> Any:
+    """An argument with every node replaced by a `Ref` to its key."""
+    if isinstance(value, Node):
+        return Ref(key(value))
+    if isinstance(value, list | tuple):
+        return type(value)(refer(item, key) for item in value)
+    if isinstance(value, Mapping):
+        return {name: refer(item, key) for name, item in value.items()}
+    return value
+
+
+def referred(value: Any) -> Iterator[str]:
+    """The keys of the `Ref`s in an argument."""
+    if isinstance(value, Ref):
+        yield value.key
+    elif isinstance(value, list | tuple | Mapping):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from referred(item)
 
 
 @dataclass(frozen=True)
@@ -49,7 +69,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: `state` is done, failed, stopped, lost (its process went away) or maps (`errors.Maps`; a backend's own)."""
+    """How a job ended: `state` is done, failed, stopped, lost (its process went away) or maps (`errors.Maps`; a backend's own).
+
+    damaged: (key, attempt, what is wrong) of inputs that are not as recorded.
+    """
 
     key: str
     state: str
@@ -60,3 +83,4 @@ class Outcome:
     traceback: str = ""
     seconds: float = 0.0
     retried: Mapping[str, int] = field(default_factory=dict)  # requests to the store, by kind of failure
+    damaged: tuple[tuple[str, str, str], ...] = ()

@@ -8,25 +8,29 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any, Protocol
 
+from infra.claims import Claims
 from infra.courier import tell_to_stop
 from infra.dag import Fingerprints, Plan
-from infra.errors import BAD_INPUT, INTEGRITY, BackendLost, StoreError
+from infra.damage import Damage
+from infra.errors import BAD_INPUT, INFRASTRUCTURE, INTEGRITY, BackendLost, StoreError
+from infra.finished import Finished
 from infra.hygiene import check
-from infra.job import Job, Outcome, Ref, Site
-from infra.node import Node
-from infra.schedule import ENDED_WELL, Schedule, survivors
-from infra.store import Record, Store
+from infra.identity import digest
+from infra.job import Job, Outcome, Site, refer
+from infra.node import Node, children
+from infra.schedule import Schedule, survivors
+from infra.store import Store
 from infra.store.lease import Driver
 from infra.store.pins import pinned
 from infra.tracking.journal import Journal
 
-FINAL = "Diverged"  # a failure that another try would repeat
 RETRIES = 2  # of a component's input and output errors
 LOSSES = 5  # of a task's process; pre-emption and node loss are not its failure
 GRACE = 20.0  # seconds that workers get to save their state when the run is stopped
+AWAY = ("Refused", "StoreError")  # what a worker meets when the store stays away, or lets nobody in
 IN_FLIGHT = 512  # tasks handed to the backend at once
 
 Watch = Callable[..., None]  # watch(event, node or None, **facts)
@@ -45,36 +49,6 @@ class Backend(Protocol):
     def stop(self, patience: float = ...) -> None: ...
 
 
-@dataclass
-class Finished:
-    """What a run leaves: the state of every node that was needed, by key, and how the others failed."""
-
-    plan: Plan
-    store: Store
-    fingerprints: Fingerprints
-    state: dict[str, str]
-    failures: dict[str, Outcome] = field(default_factory=dict)
-    retries: int = 0
-    seconds: float = 0.0
-
-    def record(self, node: Node) -> Record | None:
-        return self.store.record(self.fingerprints.key(node))
-
-    def value(self, node: Node) -> Any:
-        return self.store.load(self.fingerprints.key(node))
-
-    @property
-    def complete(self) -> bool:
-        return all(self.state[self.fingerprints.name(node)] in ENDED_WELL for node in self.plan.targets.values())
-
-    @property
-    def exit_code(self) -> int:
-        """0; 3 where every target stands although a node failed; else the code of the first failure."""
-        if self.complete:
-            return 3 if self.failures else 0
-        return next((outcome.code or 4 for outcome in self.failures.values()), 4)
-
-
 class Runner:
     """Runs plans on a backend, which is started when the first job needs it."""
 
@@ -91,7 +65,9 @@ class Runner:
     def run(self, plan: Plan) -> Finished:
         """Compute what is missing. Raises BackendLost (exit 4) or KeyboardInterrupt; what finished by then is recorded."""
         started = time.monotonic()
-        self.schedule = Schedule(plan, self.fingerprints.name, self.store.has)
+        self.schedule = Schedule(plan, self.fingerprints.name, self.store.done)
+        self.damage = Damage(self.store, self.fingerprints, self.schedule, self.watch)
+        self.damage.look(plan.keeps)
         if self.schedule.unfinished():
             self.uses = check(plan.nodes(), self.fingerprints.canon)  # again, now that the same bytes at two addresses are known to be one
         self.watch("plan", None, schedule=self.schedule, plan=plan)
@@ -101,24 +77,36 @@ class Runner:
         return Finished(plan, self.store, self.fingerprints, self.schedule.state, self.failures, max(0, retries), time.monotonic() - started)
 
     def _run(self) -> None:
-        driver, journal = Driver(self.store.place), Journal(self.place.folder, f"driver-{os.getpid()}")
-        self.driver, self.journal = driver, journal
+        targets, state = [self.fingerprints.name(node) for node in self.schedule.plan.targets.values()], self.schedule.state
+        driver = Driver(self.store.place, os.path.basename(self.place.folder), digest(sorted(targets)))
+        self.driver, self.journal = driver, Journal(self.place.folder, f"driver-{os.getpid()}")
         driver.start()
         try:
+            self.claims = Claims(self.store, driver, self.damage)
+            pending = [name for name in [*targets, *state] if state[name] == "pending"]
+            if leader := self.claims.attach(pending[: max(1, len(targets))]):
+                self.watch("attached", None, leader=leader)
             self._loop()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, StoreError):
             self._interrupt()
             raise
         finally:
             if self.started:
                 self.backend.stop()
             driver.stop()
-            journal.close()
+            self.journal.close()
 
     def _loop(self) -> None:
+        lapsed = False
         while self.schedule.unfinished():
-            waiting = self._launch()
-            event = self.backend.next(0.5 if waiting else 0.2) if self.flying or self.later or waiting else None
+            if lapsed and not self.driver.lapsed:
+                self._reclaim()
+            elif self.driver.lapsed and not lapsed:
+                self.watch("lapsed", None)
+            moved = not (lapsed := self.driver.lapsed) and self._launch()
+            if moved and not self.flying:
+                continue
+            event = self.backend.next(0.2 if self.flying else 0.5)
             while event is not None:
                 self._handle(*event)
                 event = self.backend.next(0)
@@ -126,31 +114,50 @@ class Runner:
             now = time.monotonic()
             for when, name in [entry for entry in self.later if entry[0] <= now]:
                 self.later.remove((when, name))
-                self.schedule.again(name)
+                self._again(name)
+
+    def _reclaim(self) -> None:
+        """The store takes our heartbeats again: what others have taken over meanwhile is theirs, and waited for."""
+        for key, holder in self.driver.acquire(list(self.flying)).items():
+            if holder:
+                self._again(self.flying.pop(key))
+
+    def _again(self, name: str) -> None:
+        for below in self.schedule.again(name):
+            self._tell(below, "blocked")
+
+    def _candidates(self) -> dict[str, tuple[Node, str, Job]]:
+        """Ready nodes that the store is to be asked about now, by the key of their jobs, as many as the backend has room for."""
+        found: dict[str, tuple[Node, str, Job]] = {}
+        self.claims.follow()
+        for node in self.schedule.ready():
+            if len(self.flying) + len(found) >= IN_FLIGHT and not node.sweep:
+                break
+            name = self.fingerprints.name(node)
+            if self.claims.due(self.fingerprints.key(node)) and (job := self._job(node)).key not in {*found, *self.flying}:
+                found[job.key] = (node, name, job)
+        return found
 
     def _launch(self) -> bool:
-        """Submit what is ready and whose lease is ours; True where something waits for another driver."""
+        """Submit what is ready and whose lease is ours; whether any node's state changed."""
         sweeps: dict[Any, list[Job]] = {}
-        waiting = False
-        for node in self.schedule.ready():
-            if len(self.flying) >= IN_FLIGHT and not node.sweep:
-                break
-            job = self._job(node)
-            name = self.fingerprints.name(node)
-            if self.store.has(job.key):  # another driver, or a worker that outlived its own
+        if not (candidates := self._candidates()):
+            return False
+        found = self.claims.sort(list(candidates))
+        for key, (node, name, job) in candidates.items():
+            if key in found.done:  # another driver, or a worker that outlived its own
                 self._finish(name, "done")
-            elif (failure := self.store.failure(job.key)) and failure.get("kind") == FINAL:
-                self._fail(name, Outcome(job.key, "failed", str(failure["error"]), FINAL, BAD_INPUT))
-            elif holder := self.driver.acquire(job.key):
-                waiting = True
+            elif failure := found.failed.get(key):
+                self._fail(name, Outcome(key, "failed", str(failure["error"]), str(failure["kind"]), BAD_INPUT))
+            elif holder := found.held.get(key):
                 self.watch("waiting", node, holder=holder)
             elif reason := self._unlike(node):
-                self._fail(name, Outcome(job.key, "failed", reason, "members", INTEGRITY))
+                self._fail(name, Outcome(key, "failed", reason, "members", INTEGRITY))
             else:
                 self._start(node, name, job, sweeps)
         for sweep, jobs in sweeps.items():
             self.backend.submit_sweep(jobs, sweep.pack)
-        return waiting
+        return len(found.held) < len(candidates)
 
     def _start(self, node: Node, name: str, job: Job, sweeps: dict[Any, list[Job]]) -> None:
         if not self.started:
@@ -172,7 +179,7 @@ class Runner:
         assert found is not None, f"{name} was ready although it is blocked"
         arguments, members = found
         self.fingerprints.reduce(node, arguments)
-        ready = {field: self._refer(pinned(value, self.pins)) for field, value in arguments.items()}
+        ready = {field: refer(pinned(value, self.pins), self.fingerprints.key) for field, value in arguments.items()}
         data = tuple(sorted([mark, *part] for mark, part in self.uses.marked[node]))
         canonical, attempt = self.fingerprints.arguments(node), 1 + self.tries[name] + self.losses[name]
         key, fingerprint = self.fingerprints.key(node), self.fingerprints.of(node)
@@ -190,15 +197,6 @@ class Runner:
                 return f"{record.key} chose from the members {theirs}, here {own} are there; remove its folder from the store and run again"
         return ""
 
-    def _refer(self, value: Any) -> Any:
-        if isinstance(value, Node):
-            return Ref(self.fingerprints.key(value))
-        if isinstance(value, list | tuple):
-            return type(value)(self._refer(item) for item in value)
-        if isinstance(value, dict):
-            return {name: self._refer(item) for name, item in value.items()}
-        return value
-
     def _handle(self, kind: str, value: Any) -> None:
         if kind == "lost":
             raise self.backend.lost(str(value))
@@ -207,8 +205,21 @@ class Runner:
         elif name := self.flying.pop(value.key, ""):
             if value.state == "done":
                 self._finish(name, "done")
+            elif value.damaged:
+                self._repair(name, value)
+            elif value.code == INFRASTRUCTURE and value.kind in AWAY and not self.store.place.local:
+                raise StoreError(f"{value.error}; nothing more is begun, and the same command goes on from here")
             elif not self._retry(name, value):
                 self._fail(name, value)
+
+    def _repair(self, name: str, outcome: Outcome) -> None:
+        """Inputs of a job are damaged: they are computed again before it is."""
+        node = self.schedule.nodes[name]
+        inputs = {self.fingerprints.key(child): child for child in children(list(node.arguments.values()))}
+        if reason := self.damage.of(outcome, inputs):
+            self._fail(name, replace(outcome, error=reason))
+        else:
+            self._again(name)
 
     def _retry(self, name: str, outcome: Outcome) -> bool:
         node, lost = self.schedule.nodes[name], outcome.state == "lost"

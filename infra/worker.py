@@ -11,34 +11,40 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from infra import settings
 from infra.courier import told_to_stop
-from infra.errors import INFRASTRUCTURE, Maps, Stopped, exit_code_of
+from infra.errors import INFRASTRUCTURE, INTEGRITY, IntegrityError, Maps, Stopped, exit_code_of
 from infra.identity import name_of, revision_of
-from infra.job import Job, Outcome, Ref
+from infra.job import Job, Outcome, Ref, referred
 from infra.owned import scratch
 from infra.run import Map, WorkerRun, in_order
 from infra.store import Record, Store
+from infra.store.payload import damaged, unlike
 from infra.store.record import encode
 from infra.store.tries import retried
 from infra.tracking.journal import Journal
 
 
-def resolve(value: Any, store: Store, inputs: dict[str, str]) -> Any:
-    """The argument with every `Ref` replaced by what the store holds for it; `inputs` collects {key: digest}."""
+def opened(store: Store, keys: Sequence[str]) -> dict[str, Any]:
+    """{key: what the store holds for it}; of a remote store all at once, small files checked."""
+    store.fetch(keys)
+    store.check(map(store.finished, keys))
+    return dict(zip(keys, store.place.each(lambda key: store.open(store.finished(key)), keys), strict=True))
+
+
+def resolve(value: Any, values: Mapping[str, Any]) -> Any:
+    """The argument with every `Ref` replaced by its value."""
     if isinstance(value, Ref):
-        record = store.finished(value.key)
-        inputs[value.key] = record.digest
-        return store.open(record)
+        return values[value.key]
     if isinstance(value, list | tuple):
-        return type(value)(resolve(item, store, inputs) for item in value)
+        return type(value)(resolve(item, values) for item in value)
     if isinstance(value, Mapping):
-        return {key: resolve(item, store, inputs) for key, item in value.items()}
+        return {key: resolve(item, values) for key, item in value.items()}
     return value
 
 
@@ -51,24 +57,41 @@ def environment() -> dict[str, str]:
 
 def compute(job: Job, store: Store, run: WorkerRun, map: Map, started: float) -> Record:
     """Call the component and write its payload; the record is returned, not yet published."""
-    inputs: dict[str, str] = {}
-    arguments = {name: resolve(value, store, inputs) for name, value in job.arguments.items()}
+    inputs = list(dict.fromkeys(referred(job.arguments)))
+    values = opened(store, inputs)
+    arguments = {name: resolve(value, values) for name, value in job.arguments.items()}
     if takes_run(job.fn):
         arguments["run"] = run
     value = job.fn(**arguments)
     result: dict[str, Any]
     if hasattr(value, "save"):
-        attempt, url = store.attempt(job.key)
-        files = [{"name": file.name, "size": file.size, "digest": file.digest} for file in value.save(url, map)]
+        attempt, files = saved(value, job, store, map)
         result = {"type": name_of(type(value)), "attempt": attempt, "files": files}
     else:
         result = {"value": encode(value, job.title)}
     summary = encode(value.summary(), job.title) if hasattr(value, "summary") else {}
     return Record(
-        key=job.key, function=name_of(job.fn), fingerprint=job.fingerprint, revision=revision_of(job.fn), arguments=job.canonical, inputs=inputs,
-        result=result, summary=summary, data=job.data, members=job.members, environment=environment(), host=socket.gethostname(), started=started,
-        seconds=round(time.time() - started, 3), attempts=job.attempt,
+        key=job.key, function=name_of(job.fn), fingerprint=job.fingerprint, revision=revision_of(job.fn), arguments=job.canonical,
+        inputs={key: store.finished(key).digest for key in inputs}, result=result, summary=summary, data=job.data, members=job.members,
+        environment=environment(), host=socket.gethostname(), started=started, seconds=round(time.time() - started, 3), attempts=job.attempt,
     )  # fmt: skip
+
+
+def saved(value: Any, job: Job, store: Store, map: Map) -> tuple[str, list[dict[str, Any]]]:
+    """(attempt, files) of the payload in the store. What was sent to a remote one is read back before it counts.
+
+    Raises IntegrityError with the name of a file that came back unlike twice.
+    """
+    reason = ""
+    for _ in range(2):
+        attempt, url = store.attempt(job.key)
+        files = [{"name": file.name, "size": file.size, "digest": file.digest} for file in value.save(url, map)]
+        if store.place.local or job.place.digest is None:
+            return attempt, files
+        reason = next((found for file in files if (found := unlike(store, f"{job.key}/attempts/{attempt}", file, job.place.digest))), "")
+        if not reason:
+            return attempt, files
+    raise IntegrityError(f"{reason}, after it was written a second time; check the store and the way there: stockpot doctor")
 
 
 def execute(job: Job, map: Map = in_order, parallel: int = 1) -> Outcome:
@@ -103,7 +126,7 @@ def _execute(job: Job, map: Map, parallel: int) -> Outcome:
         with contextlib.suppress(Exception):  # a record that stands is not undone by what came after it
             if Store(job.place.store).has(job.key):
                 return Outcome(job.key, "done", seconds=time.time() - started)
-        return failed(job, error, time.time() - started)
+        return replace(failed(job, error, time.time() - started), damaged=spoiled(job, error))
     return Outcome(job.key, "done", seconds=time.time() - started)
 
 
@@ -114,6 +137,18 @@ def failed(job: Job, error: Exception, seconds: float) -> Outcome:
     trace = "".join(traceback.format_exception(error))
     kind = "oom" if isinstance(error, MemoryError) else type(error).__name__
     return Outcome(job.key, "failed", text, kind, exit_code_of(error), retry, trace, seconds)
+
+
+def spoiled(job: Job, error: Exception) -> tuple[tuple[str, str, str], ...]:
+    """Which inputs of a job that failed are not as recorded: files of another size; where bytes were missing or unlike, those of other bytes too."""
+    store, keys = Store(job.place.store), list(dict.fromkeys(referred(job.arguments)))
+    suspicious = isinstance(error, FileNotFoundError) or exit_code_of(error) == INTEGRITY
+    with contextlib.suppress(Exception):  # the store does not answer: then the error itself is what there is to tell
+        there = store.done(keys)
+        gone = [(key, "", f"{store.place.at(key)} has no record any more") for key in keys if key not in there]
+        found = damaged(store, keys, job.place.digest if suspicious else None)
+        return (*gone, *((key, *what) for key, what in found.items()))
+    return ()
 
 
 def takes_run(fn: Callable[..., Any]) -> bool:

@@ -1,7 +1,9 @@
 """Leases: who computes a node. `lease/{generation}` is created exclusively and names a driver; a driver has one heartbeat for all its leases.
 
-No clocks are compared: a waiter that sees a heartbeat unchanged for `PATIENCE` seconds on its own clock creates the next generation. On one
-host a dead process (boot id, pid, start time) is taken over at once. The first record wins, so a zombie can waste work and nothing else.
+Generations are read by GET from 0 on, never listed: the last one that is there holds. No clocks are compared: a waiter that sees a heartbeat
+unchanged for `PATIENCE` seconds on its own clock creates the next generation. On one host a dead process (boot id, pid, start time) is taken
+over at once. A driver that could not write its heartbeat for nearly as long claims nothing more (`lapsed`), since others may have taken its
+leases; what it still computes is at worst computed twice: the first record wins, and a zombie's attempt is garbage.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from infra.errors import StoreError
 from infra.store.place import Place
@@ -32,17 +36,30 @@ def process_identity(pid: int) -> str:
     return "" if status[0] in "ZX" else f"{boot}/{pid}/{status[19]}"
 
 
-class Driver:
-    """This process as the holder of leases in one store."""
+def parsed(data: bytes | None) -> dict[str, Any]:
+    """A JSON object; {} where there is none, or one that a crash of the machine cut short, which its driver did not survive."""
+    with contextlib.suppress(ValueError):
+        found = json.loads(data or b"{}")
+        return found if isinstance(found, dict) else {}
+    return {}
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
+
+class Driver:
+    """This process as the holder of leases in one store. Not started, it only looks.
+
+    run: what waiters are told that it runs; plan: the identity of what it runs, by which an equal one knows it.
+    """
+
+    def __init__(self, place: Place, run: str = "", plan: str = "", *, beat: float = BEAT, patience: float = PATIENCE) -> None:
+        self.place, self.run, self.plan, self.beat, self.patience = place, run, plan, beat, patience
         self.name = uuid.uuid4().hex[:16]
         self.seen: dict[str, tuple[bytes, float]] = {}  # other driver -> its last heartbeat and when it was first seen
-        self._identity = process_identity(os.getpid())
-        self._count = 0
+        self._plans: dict[str, str] = {}  # other driver -> its plan
+        self._newest: dict[str, tuple[int, str]] = {}  # key -> its newest known generation and who holds it; generation -1: none
+        self._identity, self._since = process_identity(os.getpid()), time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+        self._count, self._written = 0, 0.0
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._thread = threading.Thread(target=self._beats, name="heartbeat", daemon=True)
 
     def start(self) -> None:
         self._write(ended=False)
@@ -55,44 +72,77 @@ class Driver:
         with contextlib.suppress(StoreError):  # on a full disk the run's own end is what counts; a dead process is seen without this
             self._write(ended=True)
 
-    def _beat(self) -> None:
-        while not self._ended.wait(BEAT):
+    @property
+    def lapsed(self) -> bool:
+        """Whether others may by now take this driver for dead: its last heartbeat is old, by its own clock."""
+        return time.monotonic() - self._written > self.patience - self.beat
+
+    def _beats(self) -> None:
+        while not self._ended.wait(self.beat):
             with contextlib.suppress(Exception):  # a store that is away for a moment costs a heartbeat, not the run
                 self._write(ended=False)
 
     def _write(self, *, ended: bool) -> None:
         self._count += 1
-        beat = {"host": socket.gethostname(), "pid": os.getpid(), "process": self._identity, "beat": self._count, "ended": ended}
-        self.place.write(f"drivers/{self.name}.json", json.dumps(beat).encode())
+        began = time.monotonic()
+        who = {"host": socket.gethostname(), "pid": os.getpid(), "process": self._identity}
+        what = {"run": self.run, "plan": self.plan, "since": self._since, "beat": self._count, "ended": ended}
+        self.place.write(f"drivers/{self.name}.json", json.dumps(who | what).encode())
+        self._written = began
 
-    def acquire(self, key: str) -> str:
-        """Take the lease of a node: "" when it is ours, else who holds it (`host, process`)."""
-        while True:
-            generations = [int(name) for name in self.place.names(f"{key}/lease") if name.isdigit()]
-            newest = max(generations, default=-1)
-            holder = json.loads(self.place.read(f"{key}/lease/{newest}") or b"{}").get("driver", "") if generations else ""
-            if holder == self.name:
-                return ""
-            if holder and (who := self._alive(holder)):
-                return who
-            if self.place.create(f"{key}/lease/{newest + 1}", json.dumps({"driver": self.name}).encode()):
-                return ""
+    def acquire(self, keys: Sequence[str]) -> dict[str, str]:
+        """Take the leases of nodes: {key: "" where it is ours, else who holds it, for people to read}."""
+        found: dict[str, str] = {}
+        left = list(keys)
+        while left:
+            holders = self.holders(left)
+            alive = self.alive(holder for holder in holders.values() if holder != self.name)
+            found |= {key: "" if holder == self.name else alive[holder] for key, holder in holders.items() if holder == self.name or alive[holder]}
+            free = [key for key in left if key not in found]
+            won = self.place.each(self._claim, free)
+            left = [key for key, mine in zip(free, won, strict=True) if not mine]  # who lost the race reads on
+            found |= {key: "" for key, mine in zip(free, won, strict=True) if mine}
+        return found
 
-    def _alive(self, driver: str) -> str:
-        data = self.place.read(f"drivers/{driver}.json")
-        if data is None:
-            return ""
-        try:
-            beat = json.loads(data)
-        except ValueError:  # cut short by a crash of the machine, which its driver did not survive
-            return ""
-        if beat["ended"]:
+    def _claim(self, key: str) -> bool:
+        generation = self._newest[key][0] + 1
+        if not self.place.create(f"{key}/lease/{generation}", json.dumps({"driver": self.name}).encode()):
+            return False
+        self._newest[key] = (generation, self.name)
+        return True
+
+    def holders(self, keys: Sequence[str]) -> dict[str, str]:
+        """{key: the driver that its newest lease names, "" where there is none}."""
+        left = list(keys)
+        while left:
+            following = {key: f"{key}/lease/{self._newest.get(key, (-1, ''))[0] + 1}" for key in left}
+            contents = self.place.read_many(list(following.values()))
+            left = [key for key in left if contents[following[key]] is not None]
+            for key in left:
+                self._newest[key] = (int(following[key].rsplit("/", 1)[1]), str(parsed(contents[following[key]]).get("driver", "")))
+        return {key: self._newest.setdefault(key, (-1, ""))[1] for key in keys}
+
+    def same_plan(self, key: str) -> bool:
+        """Whether who holds the lease of a node, as it was last read, runs the plan of this driver."""
+        return bool(self.plan) and self._plans.get(self._newest.get(key, (-1, ""))[1]) == self.plan
+
+    def alive(self, drivers: Iterable[str]) -> dict[str, str]:
+        """{driver: its host, process, run and since when; "" where it ended or counts as dead}."""
+        names = {driver: f"drivers/{driver}.json" for driver in dict.fromkeys(drivers) if driver}
+        beats = self.place.read_many(list(names.values())) if names else {}
+        return {"": "", **{driver: self._told(driver, beats[name]) for driver, name in names.items()}}
+
+    def _told(self, driver: str, data: bytes | None) -> str:
+        beat = parsed(data)
+        if not data or not beat or beat["ended"]:
             return ""
         if beat["host"] == socket.gethostname() and beat["process"] and process_identity(beat["pid"]) != beat["process"]:
             return ""
+        self._plans[driver] = str(beat.get("plan", ""))
         last, since = self.seen.get(driver, (b"", 0.0))
         if data != last:
             self.seen[driver] = (data, time.monotonic())
-        elif time.monotonic() - since > PATIENCE:
+        elif time.monotonic() - since > self.patience:
             return ""
-        return f"{beat['host']}, process {beat['pid']}"
+        run = f", run {beat['run']} since {beat['since']}" if beat.get("run") else ""
+        return f"{beat['host']}, process {beat['pid']}{run}"

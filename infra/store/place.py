@@ -8,18 +8,21 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import fsspec
 
 from infra.errors import Refused, StoreError
 from infra.store.answer import code_of
 
-AT_ONCE = 32  # reads of small files
+AT_ONCE = 32  # requests to a remote store
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Found(NamedTuple):
@@ -94,11 +97,15 @@ class Place:
 
     def read_many(self, names: Iterable[str]) -> dict[str, bytes | None]:
         """As `read`, of many small files at once, in the order of their names."""
-        wanted = list(names)
-        if self.local or len(wanted) < 2:
-            return {name: self.read(name) for name in wanted}
-        with ThreadPoolExecutor(min(AT_ONCE, len(wanted)), "read") as pool:
-            return dict(zip(wanted, pool.map(self.read, wanted), strict=True))
+        wanted = list(dict.fromkeys(names))
+        return dict(zip(wanted, self.each(self.read, wanted), strict=True))
+
+    def each(self, fn: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """`fn` of every item, in their order; side by side where each is a request over the network."""
+        if self.local or len(items) < 2:
+            return [fn(item) for item in items]
+        with ThreadPoolExecutor(min(AT_ONCE, len(items)), "place") as pool:
+            return list(pool.map(fn, items))
 
     def create(self, name: str, data: bytes) -> bool:
         """Create exclusively and durably; False where the name is taken by other bytes, or on a disk by any. Half a file is never visible.
@@ -146,17 +153,20 @@ class Place:
 
     def exists(self, name: str) -> bool:
         """Whether there is a file of this name: on S3 one HEAD, which a listing has no part in."""
-        if self.local:
-            return os.path.exists(self.at(name))
+        return os.path.exists(self.at(name)) if self.local else self.size(name) is not None
+
+    def size(self, name: str) -> int | None:
+        """Bytes of a file, or None where there is none: on S3 one HEAD."""
         with self._told(name, "read"):
-            if not self.s3:
-                return bool(self._fs.exists(self.at(name)))
-            bucket, key, _ = self._fs.split_path(self.at(name))
             try:
-                self._fs.call_s3("head_object", Bucket=bucket, Key=key)
-            except FileNotFoundError:
-                return False
-            return True
+                if self.local:
+                    return os.path.getsize(self.at(name))
+                if not self.s3:
+                    return int(self._fs.info(self.at(name))["size"])
+                bucket, key, _ = self._fs.split_path(self.at(name))
+                return int(self._fs.call_s3("head_object", Bucket=bucket, Key=key)["ContentLength"])
+            except (FileNotFoundError, NotADirectoryError):
+                return None
 
     def remove(self, name: str) -> bool:
         """Remove a file or a folder with all below; nothing happens where there is none.

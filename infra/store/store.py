@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from infra.errors import IntegrityError, StoreError
 from infra.store.place import Place
 from infra.store.record import FORMAT, Record, decode, locate
+
+SMALL = 1 << 20  # bytes of a file that is checked before it is opened
+
+
+def small(record: Record) -> list[Mapping[str, Any]]:
+    """The small files of a payload."""
+    return [file for file in record.result.get("files", ()) if file["size"] <= SMALL]
+
+
+def one_chunk(content: bytes) -> str:
+    """`types.File.digest` of a file of one chunk."""
+    return hashlib.sha256(hashlib.sha256(content).digest()).hexdigest()
 
 
 class Store:
@@ -19,6 +32,8 @@ class Store:
     def __init__(self, url: str) -> None:
         self.place = Place(url)
         self.url = self.place.url
+        self._records: dict[str, bytes] = {}  # records are immutable: each is read once
+        self._checked: set[str] = set()  # small files that are as recorded
 
     def prepare(self, *, write: bool = True) -> None:
         """Check that the store is of this format and, with `write`, that it can be written, before anything is computed.
@@ -39,11 +54,39 @@ class Store:
             raise StoreError(f"{self.url}: cannot be written; change its permissions or choose another --store")
 
     def has(self, key: str) -> bool:
-        return self.place.exists(f"{key}/record.json")
+        return key in self._records or self.place.exists(f"{key}/record.json")
+
+    def done(self, keys: Iterable[str]) -> set[str]:
+        """Which of these nodes have a record; those of a remote store are read all at once, and kept."""
+        if self.place.local:
+            return {key for key in keys if self.has(key)}
+        wanted = list(dict.fromkeys(keys))
+        self.fetch(wanted)
+        return {key for key in wanted if key in self._records}
+
+    def fetch(self, keys: Iterable[str]) -> None:
+        """Read the records of nodes that will be asked for, all at once."""
+        names = {key: f"{key}/record.json" for key in keys if key not in self._records}
+        found = self.place.read_many(list(names.values())) if names else {}
+        self._records |= {key: data for key, name in names.items() if (data := found[name]) is not None}
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Read the records of these nodes anew, next time: another driver may have withdrawn one."""
+        for key in keys:
+            self._records.pop(key, None)
+
+    def retire(self, key: str) -> None:
+        """Withdraw the record of a node whose payload is damaged; it stays to be read as `retired/{n}.json`. The lease must be one's own."""
+        found = self._records.pop(key, None) or self.place.read(f"{key}/record.json")
+        number = 0
+        while found is not None and not self.place.create(f"{key}/retired/{number}.json", found):
+            number += 1
+        self.place.remove(f"{key}/record.json")
 
     def record(self, key: str) -> Record | None:
         """The record of a finished node, or None."""
-        found = self.place.read(f"{key}/record.json")
+        self.fetch([key])
+        found = self._records.get(key)
         return None if found is None else Record.from_bytes(found, self.place.at(f"{key}/record.json"))
 
     def publish(self, record: Record) -> bool:
@@ -70,18 +113,38 @@ class Store:
         """The result of a finished node."""
         return self.open(self.finished(key))
 
+    def check(self, records: Iterable[Record]) -> None:
+        """Compare the small files of payloads (configurations, predictions) with their records, all at once, each once in a process.
+
+        Raises IntegrityError. Large ones are checked by who streams them.
+        """
+        expected = {f"{record.key}/attempts/{record.result['attempt']}/{file['name']}": file for record in records for file in small(record)}
+        fresh = {name: file for name, file in expected.items() if name not in self._checked}
+        contents = self.place.read_many(fresh) if fresh else {}
+        for name, file in fresh.items():
+            content = contents[name]
+            if content is None or len(content) != file["size"] or one_chunk(content) != file["digest"]:
+                raise IntegrityError(f"{self.place.at(name)}: {'is gone' if content is None else 'is not as recorded'}; run the same command again")
+        self._checked.update(fresh)
+
     def open(self, record: Record) -> Any:
         """What a record stands for; a payload is opened at its URL, and its type is imported only now."""
         if "value" in record.result:
             return decode(record.result["value"])
+        self.check([record])
         return locate(record.result["type"]).load(self.payload(record))
 
     def fail(self, key: str, failure: Mapping[str, Any]) -> None:
         self.place.write(f"{key}/failure.json", json.dumps(failure, indent=1).encode())
 
     def failure(self, key: str) -> Mapping[str, Any] | None:
-        found = self.place.read(f"{key}/failure.json")
-        return None if found is None else json.loads(found)
+        return self.failures([key]).get(key)
+
+    def failures(self, keys: Iterable[str]) -> dict[str, Mapping[str, Any]]:
+        """{key: how its last attempt failed} of the nodes whose attempts did."""
+        names = {key: f"{key}/failure.json" for key in keys}
+        found = self.place.read_many(list(names.values()))
+        return {key: json.loads(data) for key, name in names.items() if (data := found[name]) is not None}
 
     def keys(self, function: str = "") -> list[str]:
         """Keys of the nodes that were ever started, sorted; of one function where it is named."""

@@ -54,7 +54,7 @@ class Outlook:
         self.notes: list[str] = []
         self.fingerprints = Fingerprints(self._pins())
         self.relatives, self.ancestors = Relatives(store), Ancestors(self.fingerprints.key)
-        self.schedule = Schedule(plan, self.fingerprints.key, store.has)
+        self.schedule = Schedule(plan, self.fingerprints.key, store.done)
         self.nodes = {self.fingerprints.key(node): node for node in reversed(plan.nodes())}
 
     def _pins(self) -> dict[str, str]:
@@ -70,12 +70,14 @@ class Outlook:
     def stages(self) -> list[Stages]:
         """The functions of the plan in the order in which they come."""
         found: dict[str, Stages] = {}
-        for key in [self.fingerprints.key(node) for node in self.plan.nodes()]:
+        keys = [self.fingerprints.key(node) for node in self.plan.nodes()]
+        done = self.store.done(keys)
+        for key in keys:
             if (node := self.nodes.pop(key, None)) is None:
                 continue
             row = found.setdefault(node.function, Stages(node.function))
             row.total += 1
-            row.cached += self.store.has(key)
+            row.cached += key in done
             if self.schedule.state.get(key) == "pending":
                 row.to_run += 1
                 self._cost(row, node)

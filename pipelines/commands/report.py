@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from components.weights.digests import digests_of
 from infra.dag import Fingerprints
-from infra.runner import Finished
+from infra.finished import Finished
 from infra.schedule import Schedule
 from infra.store.pins import Pins
 from pipelines.commands.session import command_line, open_store
@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
     asked = chosen(argv, "report", Asked)
     store, plan = open_store(asked.options, create=False), asked.study.plan()
     fingerprints = Fingerprints(Pins(store.place, digests_of).of(plan))
-    schedule = Schedule(plan, fingerprints.key, store.has)
+    schedule = Schedule(plan, fingerprints.key, store.done)
     missing = {name: fingerprints.key(node) for name, node in plan.targets.items() if not store.has(fingerprints.key(node))}
     if missing:
         listed = ", ".join(f"{name} ({key})" for name, key in missing.items())

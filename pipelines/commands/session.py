@@ -16,9 +16,10 @@ from components.weights.files import digest_of
 from infra import settings
 from infra.courier import courier
 from infra.dag import Plan
+from infra.finished import Finished
 from infra.job import Site
 from infra.node import Node
-from infra.runner import Backend, Finished, Runner
+from infra.runner import Backend, Runner
 from infra.store import Store
 from infra.store.pins import Pins
 from infra.store.place import is_local

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from infra import settings
+from infra.finished import Finished
 from infra.node import Node
-from infra.runner import Finished
 from infra.schedule import Schedule
 from infra.tracking.journal import read
 from pipelines.commands.eta import Eta, Expected
@@ -111,6 +111,16 @@ class View:
         if self.waited != holder:
             self.waited = holder
             self.say(text, "yellow")
+
+    def _attached(self, node: Node | None, leader: str) -> None:
+        self.say(f"attached: {leader} runs this study; what it finishes is picked up here, and where it ends this command goes on", "yellow")
+        self.waited = leader
+
+    def _lapsed(self, node: Node | None) -> None:
+        self.say("  … the store takes no heartbeats: nothing more is begun until it does, since others may take this run for dead", "yellow")
+
+    def _damaged(self, node: Node, reason: str) -> None:
+        self.say(f"  ↻ {node.title}: {reason}; it is computed again", "yellow")
 
     def _tick(self, node: Node | None) -> None:
         if time.monotonic() - self.drawn < (0.5 if self.live else 15.0) or self.schedule is None:

@@ -89,4 +89,5 @@ def compare(
     targets = {"table": table}
     if len(trials) > 1:
         targets["cosines"] = call(cosines, models=list(trials), base=base, at_least=2)
-    return Plan(targets, Comparison(task, everyone, splits, asked, trials, held_out, winner, baseline))
+    kept = [candidate.node for candidate in candidates if candidate.name == winner and candidate.node]
+    return Plan(targets, Comparison(task, everyone, splits, asked, trials, held_out, winner, baseline), kept)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra import settings
-from infra.runner import Finished
+from infra.finished import Finished
 from infra.store.place import is_local
 from pipelines.report.compare import Comparison
 from pipelines.report.story import story_of

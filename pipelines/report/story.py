@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from infra.dag import Node, children
-from infra.runner import Finished
+from infra.finished import Finished
 from infra.store import Record
 from pipelines.report.compare import Comparison
 from pipelines.report.story_types import Candidate, DataCard, Failure, Model, Split, Stage, Story, Totals, Trial, Winner
@@ -22,6 +22,7 @@ class Teller:
 
     def __init__(self, finished: Finished, comparison: Comparison) -> None:
         self.finished, self.comparison = finished, comparison
+        finished.fetch()
         self.table = finished.value(finished.plan.targets["table"])
         self._records: dict[str, Record | None] = {}
 

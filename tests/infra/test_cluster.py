@@ -17,8 +17,9 @@ from infra.backends.cluster import Cluster
 from infra.backends.cluster.head import MAPPING, at_once
 from infra.dag import GPU, Node, Plan, Resources, call, grid, sweep
 from infra.errors import BackendLost
+from infra.finished import Finished
 from infra.job import Site
-from infra.runner import Finished, Runner
+from infra.runner import Runner
 from infra.store import Store
 from infra.tracking.journal import events
 from tests.infra.processes import await_end, descendants

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,7 +77,7 @@ def test_a_deep_plan_needs_no_deep_stack() -> None:
     assert len(Plan({"x": node}).nodes()) == 401
 
 
-def schedule(plan: Plan, done: Callable[[str], bool] = lambda key: False) -> Schedule:
+def schedule(plan: Plan, done: Callable[[Sequence[str]], Collection[str]] = lambda keys: ()) -> Schedule:
     return Schedule(plan, Fingerprints().key, done)
 
 

@@ -50,7 +50,7 @@ class World:
     def __init__(self, plan: Plan, *done: Node) -> None:
         self.key = Fingerprints().key
         finished = {self.key(node) for node in done}
-        self.schedule = Schedule(plan, self.key, finished.__contains__)
+        self.schedule = Schedule(plan, self.key, finished.intersection)
 
     def ready(self) -> list[Node]:
         return self.schedule.ready()

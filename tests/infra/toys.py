@@ -8,7 +8,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from components.predictions import Predictions
 from components.types import DataError, Diverged, File, maps, revision
+from components.weights import Checkpoint
 from components.weights.destination import write
 
 
@@ -113,6 +117,25 @@ def flaky(marker: str, failures: int) -> int:
 @revision(1)
 def big(size: int) -> Blob:
     return Blob(b"x" * size)
+
+
+@revision(1)
+def rows(n: int) -> Predictions:
+    return Predictions(ids=np.arange(n).astype(str), labels=np.zeros(n, np.int64), logits=np.eye(n, 2, dtype=np.float32))
+
+
+@revision(1)
+def tensor(n: int, pause: float = 0.0) -> Checkpoint:
+    """n float32 numbers."""
+    time.sleep(pause)
+    spec = {"kind": "open_clip", "name": "toy", "model_cfg": {}, "preprocess_cfg": {}, "ancestry": "a" * 64}
+    return Checkpoint.of({"visual.weight": np.ones(int(n), np.float32)}, spec)
+
+
+@revision(1)
+def weigh(things: list[Any]) -> float:
+    """Rows of predictions, and the sum of all numbers of checkpoints, each of which is read."""
+    return float(sum(len(thing) if isinstance(thing, Predictions) else sum(value.sum() for _, value in thing.tensors()) for thing in things))
 
 
 @revision(1)

@@ -51,7 +51,7 @@ def test_what_a_crash_cut_short_is_made_anew(tmp_path: Path) -> None:
     place = Place(str(tmp_path / "store"))
     place.create("add-1/lease/0", b'{"driver": "gone"}')
     place.write("drivers/gone.json", b"")
-    assert Driver(place).acquire("add-1") == ""
+    assert Driver(place).acquire(["add-1"]) == {"add-1": ""}
     (tmp_path / "1.png").write_text("one")
     pins = Pins(place, digests_of)
     first = pins.pin(str(tmp_path / "1.png")).pin

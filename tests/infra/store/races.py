@@ -26,7 +26,7 @@ def publish(url: str, i: int) -> bool:
 def acquire(url: str, i: int) -> bool:
     driver = Driver(Place(url))
     driver.start()
-    return driver.acquire("add-1") == ""  # and ends without a word, as a killed driver does
+    return driver.acquire(["add-1"]) == {"add-1": ""}  # and ends without a word, as a killed driver does
 
 
 def killed_before_the_link(url: str, i: int) -> bool:

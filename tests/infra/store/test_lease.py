@@ -33,27 +33,27 @@ def drivers(place: Place) -> Iterator[list[Driver]]:
 
 def test_a_lease_has_one_holder_who_keeps_it(drivers: list[Driver]) -> None:
     first, second = drivers
-    assert first.acquire("add-1") == ""
-    assert socket.gethostname() in second.acquire("add-1")
-    assert first.acquire("add-1") == ""
-    assert second.acquire("add-2") == ""
+    assert first.acquire(["add-1"])["add-1"] == ""
+    assert socket.gethostname() in second.acquire(["add-1"])["add-1"]
+    assert first.acquire(["add-1"])["add-1"] == ""
+    assert second.acquire(["add-2"])["add-2"] == ""
 
 
 def test_who_ends_lets_go_at_once(place: Place) -> None:
     first, second = Driver(place), Driver(place)
     first.start()
     second.start()
-    assert first.acquire("add-1") == ""
+    assert first.acquire(["add-1"])["add-1"] == ""
     first.stop()
-    assert second.acquire("add-1") == ""
+    assert second.acquire(["add-1"])["add-1"] == ""
     second.stop()
 
 
 def test_a_dead_process_is_taken_over_at_once(place: Place, drivers: list[Driver]) -> None:
     assert alone(acquire, place.url) == 0  # a process that held the lease, and is no more
     assert place.names("add-1/lease") == ["0"]
-    assert drivers[0].acquire("add-1") == ""
-    assert drivers[1].acquire("add-1") != ""
+    assert drivers[0].acquire(["add-1"])["add-1"] == ""
+    assert drivers[1].acquire(["add-1"])["add-1"] != ""
 
 
 def test_of_processes_that_race_one_holds_the_lease(place: Place) -> None:
@@ -72,11 +72,11 @@ def test_a_silent_driver_is_taken_over_by_patience_alone(place: Place, drivers: 
     now = 1000.0
     monkeypatch.setattr(lease.time, "monotonic", lambda: now)
     silent(place, "far")
-    assert drivers[0].acquire("add-1") == "elsewhere, process 1"
+    assert drivers[0].acquire(["add-1"])["add-1"] == "elsewhere, process 1"
     now += lease.PATIENCE - 1
-    assert drivers[0].acquire("add-1") != ""
+    assert drivers[0].acquire(["add-1"])["add-1"] != ""
     now += 2
-    assert drivers[0].acquire("add-1") == ""
+    assert drivers[0].acquire(["add-1"])["add-1"] == ""
 
 
 def test_a_heartbeat_renews_the_patience(place: Place, drivers: list[Driver], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,15 +84,15 @@ def test_a_heartbeat_renews_the_patience(place: Place, drivers: list[Driver], mo
     monkeypatch.setattr(lease.time, "monotonic", lambda: now)
     silent(place, "far")
     for beat in range(2, 6):
-        assert drivers[0].acquire("add-1") != ""
+        assert drivers[0].acquire(["add-1"])["add-1"] != ""
         now += lease.PATIENCE - 1
         place.write("drivers/far.json", json.dumps({"host": "elsewhere", "pid": 1, "process": "x/1/1", "beat": beat, "ended": False}).encode())
-    assert drivers[0].acquire("add-1") != ""
+    assert drivers[0].acquire(["add-1"])["add-1"] != ""
 
 
 def test_a_holder_without_a_heartbeat_is_none(place: Place, drivers: list[Driver]) -> None:
     place.create("add-1/lease/0", json.dumps({"driver": "never started"}).encode())
-    assert drivers[0].acquire("add-1") == ""
+    assert drivers[0].acquire(["add-1"])["add-1"] == ""
 
 
 def test_drivers_beat(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

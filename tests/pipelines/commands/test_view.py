@@ -31,7 +31,7 @@ def two(values: list[int]) -> int:
 def schedule(n: int) -> tuple[Schedule, list[str]]:
     nodes = [call(one, i=i) for i in range(n)]
     key = Fingerprints().key
-    return Schedule(Plan({"all": call(two, values=nodes)}), key, lambda name: False), [key(node) for node in nodes]
+    return Schedule(Plan({"all": call(two, values=nodes)}), key, lambda names: ()), [key(node) for node in nodes]
 
 
 def test_records_of_earlier_runs_tell_before_anything_has_finished() -> None:
