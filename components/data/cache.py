@@ -1,27 +1,28 @@
-"""The node's cache of decoded data: folders named by content, built once by one process, then read by all.
+"""The node's cache of decoded data: folders named by content, built once by one process, then read by all, and pieces of large sources.
 
-A folder is built beside its final name and renamed; `done.json` inside it lists its files and sizes. A killed builder leaves a temporary
-folder that the next one removes, and its lock dies with it.
+A folder is built beside its final name and renamed; `done.json` inside it lists its files and sizes. Its builder holds a lock that dies
+with it, so that what a killed one leaves behind is known for what it is. What a process has mapped is locked by it as well. The limit holds
+for everything in the cache: room is reserved before it is written to, and made by removing what was used least recently and is not in use.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from components.types import Run
 
 T = TypeVar("T")
-DONE = "done.json"
+DONE, PIECES = "done.json", "pieces"
 STATES = "states"  # training states that lie beside, which belong to others
-IDLE = 3600.0
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def cached(run: Run, key: str, build: Callable[[str], None], load: Callable[[str], T]) -> T:
@@ -30,7 +31,7 @@ def cached(run: Run, key: str, build: Callable[[str], None], load: Callable[[str
     folder = os.path.join(run.cache, key)
     while True:
         if not _finished(folder):
-            with _locked(f"{folder}.lock"):
+            with locked(f"{folder}.lock"), writing(run.cache):
                 if not _finished(folder):
                     _build(folder, build)
         try:
@@ -46,26 +47,92 @@ def exists(run: Run, key: str) -> bool:
     return _finished(os.path.join(run.cache, key))
 
 
-def room(run: Run, wanted: int) -> int:
-    """Bytes that may still be added to the cache; folders that nobody has opened for an hour are removed where `wanted` does not fit."""
-    left = run.cache_limit - sum(map(_size, _folders(run)))
-    if wanted > left:
-        idle = [folder for folder in _folders(run) if time.time() - _opened(folder) > IDLE]
-        for folder in sorted(idle, key=_opened):
-            if wanted > left:
-                left += _remove(folder)
-    return left
+def mapped(path: str) -> Any:
+    """A file's bytes, uint8, memory-mapped; as long as somebody holds them it counts as in use."""
+    import numpy as np
+
+    with open(path, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)  # of the map's own copy of the descriptor as well: released when the map goes
+        return np.memmap(file, np.uint8, "r") if os.fstat(file.fileno()).st_size else np.empty(0, np.uint8)
 
 
-def _folders(run: Run) -> list[str]:
-    found = sorted(os.scandir(run.cache), key=lambda entry: entry.name) if os.path.isdir(run.cache) else []
-    return [entry.path for entry in found if entry.is_dir() and not entry.name.endswith(".tmp") and entry.name != STATES]
+def room(run: Run, wanted: int, reserve: Callable[[], None] = lambda: None) -> int:
+    """Bytes that may still be added to the cache; what was used least recently is removed where `wanted` does not fit.
+
+    Where it fits, `reserve` is called before anybody else is told so.
+    """
+    os.makedirs(run.cache, exist_ok=True)
+    with locked(os.path.join(run.cache, "room.lock")):
+        entries = sorted(_entries(run.cache))
+        left = run.cache_limit - sum(size for _, _, size in entries)
+        for _, path, size in entries:
+            if wanted <= left:
+                break
+            left += size * _removed(path)
+        if wanted <= left:
+            reserve()
+        return left
 
 
-def _size(folder: str) -> int:
-    with contextlib.suppress(FileNotFoundError):  # removed meanwhile
-        return sum(entry.stat().st_size for entry in os.scandir(folder))
-    return 0
+def named(cache: str, path: str, name: str) -> None:
+    """Rename something in the cache, when nobody counts: who lists a folder may see neither the old name nor the new one."""
+    with locked(os.path.join(cache, "room.lock")):
+        os.rename(path, name)
+
+
+class Growing:
+    """A file of the cache that is written without knowing how long it gets; raises Full where the cache has no room left."""
+
+    STEP = 1 << 26  # bytes that are reserved at a time, or 1/64 of the limit
+
+    def __init__(self, run: Run, path: str) -> None:
+        self.run, self.size, self._reserved = run, 0, 0
+        self._file = open(path, "wb")  # noqa: SIM115  # closed by `close`
+
+    def write(self, content: bytes) -> None:
+        """Append bytes."""
+        if self.size + len(content) > self._reserved:
+            generous = max(len(content), min(self.STEP, self.run.cache_limit // 64, shutil.disk_usage(self.run.cache).free // 4))
+            if not self._reserve(generous) and not self._reserve(len(content)):
+                raise Full
+        self._file.write(content)
+        self.size += len(content)
+
+    def _reserve(self, more: int) -> bool:
+        stop = self.size + more
+        if room(self.run, more, lambda: os.posix_fallocate(self._file.fileno(), 0, stop)) < more:
+            return False
+        self._reserved = stop
+        return True
+
+    def close(self) -> None:
+        """What was reserved and not needed is given back."""
+        if not self._file.closed:
+            self._file.truncate(self.size)
+            self._file.close()
+
+    def abandon(self) -> None:
+        """No such file."""
+        self._file.close()
+        os.remove(self._file.name)
+
+
+class Full(Exception):
+    """The cache has no room left that could be made."""
+
+
+def _entries(cache: str) -> Iterator[tuple[float, str, int]]:
+    """(last use, path, bytes) of each folder and piece."""
+    for parent in (cache, os.path.join(cache, PIECES)):
+        for entry in os.scandir(parent) if os.path.isdir(parent) else ():
+            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                if entry.name in (PIECES, STATES) or entry.name.endswith(".lock"):
+                    continue
+                if entry.is_file():
+                    state = entry.stat()
+                    yield 0.0 if entry.name.endswith(".tmp") else state.st_mtime, entry.path, state.st_size
+                else:
+                    yield _opened(entry.path), entry.path, sum(each.stat().st_size for each in os.scandir(entry.path))
 
 
 def _opened(folder: str) -> float:
@@ -74,19 +141,31 @@ def _opened(folder: str) -> float:
     return 0.0
 
 
-def _remove(folder: str) -> int:
-    """Remove a folder that is not being built, and say how large it was. Who has it mapped keeps the bytes."""
-    with open(f"{folder}.lock", "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return 0
-        size = _size(folder)
-        with contextlib.suppress(FileNotFoundError):
-            gone = tempfile.mkdtemp(prefix=f"{os.path.basename(folder)}.", suffix=".tmp", dir=os.path.dirname(folder))
-            os.rename(folder, gone)
+def _removed(path: str) -> bool:
+    """Remove a folder or a piece that is neither being made nor mapped; whether it was one."""
+    with contextlib.ExitStack() as stack, contextlib.suppress(FileNotFoundError):
+        lock = path.removesuffix(".tmp").rpartition(".")[0] if path.endswith(".tmp") else path  # made beside, under the same lock
+        inside = [os.path.join(path, name) for name in os.listdir(path) if name.endswith(".bin")] if os.path.isdir(path) else [path]
+        for held in [f"{lock}.lock", *inside] if os.path.isdir(path) else inside:
+            if not _held(stack, held):
+                return False
+        if os.path.isdir(path):
+            gone = path if path.endswith(".tmp") else tempfile.mkdtemp(prefix=f"{os.path.basename(path)}.", suffix=".tmp", dir=os.path.dirname(path))
+            os.rename(path, gone)
             shutil.rmtree(gone)
-        return size
+        else:
+            os.remove(path)
+    return True
+
+
+def _held(stack: contextlib.ExitStack, path: str) -> bool:
+    """Take a lock that nobody has, or say so."""
+    file = stack.enter_context(open(path, "a" if path.endswith(".lock") else "rb"))  # noqa: SIM115
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _build(folder: str, build: Callable[[str], None]) -> None:
@@ -102,7 +181,7 @@ def _build(folder: str, build: Callable[[str], None]) -> None:
         sizes = {name: os.path.getsize(os.path.join(temporary, name)) for name in sorted(os.listdir(temporary))}
         with open(os.path.join(temporary, DONE), "w") as file:
             json.dump(sizes, file)
-        os.rename(temporary, folder)
+        named(parent, temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -118,7 +197,21 @@ def _finished(folder: str) -> bool:
 
 
 @contextlib.contextmanager
-def _locked(path: str) -> Iterator[None]:
+def locked(path: str) -> Iterator[None]:
+    """The only one here, until the block ends or the process dies."""
     with open(path, "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # released by the kernel when the process dies
         yield
+
+
+@contextlib.contextmanager
+def writing(cache: str) -> Iterator[None]:
+    """A full disk is said in one line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise OSError(
+                error.errno, f"{cache}: the disk is full ({error.strerror}); free some, lower --cache_limit, or set STOCKPOT_CACHE elsewhere"
+            ) from error
+        raise

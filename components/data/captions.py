@@ -6,14 +6,9 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from components.types import Dataset, Examples, Run, revision
-
-if TYPE_CHECKING:
-    from components.data.decoded import Row
-    from components.data.source import Source
 
 SEPARATORS = ("\t", ",", ";", "|")
 TABLES = (".csv", ".tsv", ".txt")
@@ -48,6 +43,7 @@ class Captions(Dataset):
     def open(self, run: Run) -> Examples:
         """Read, or find in the cache; ValueError with the columns found, or the first 5 paths that are missing."""
         from components.data.decoded import Reading, opened
+        from components.data.folder import files_of, image_rows
         from components.data.names import safe, shown
         from components.data.source import Source, identity
 
@@ -63,12 +59,10 @@ class Captions(Dataset):
         if missing := [path for path in named_paths if path not in files]:
             first = ", ".join(missing[:FIRST])
             raise ValueError(f"{where}: {len(missing)} of {len(named_paths)} images are missing, first {first}; paths are relative to it")
-        return opened(
-            run,
-            identity(self, [tables[0], *files.values()]),
-            lambda: (_row(source, files[path], captions) for path, captions in named_paths.items()),
-            Reading(where, labelled=False, bad=self.bad, notes=notes),
-        )
+        images, captions = [files[path] for path in named_paths], list(named_paths.values())
+        reading = Reading(where, labelled=False, bad=self.bad, notes=notes, size=sum(file.size for file in images))
+        pinned = identity(self, [tables[0], *files.values()])
+        return opened(run, pinned, lambda: image_rows(source, images, captions=captions), reading, files_of(source, images))
 
     def parts(self) -> Sequence[tuple[Any, float, float]]:
         return ((self, 0.0, 1.0),)
@@ -106,16 +100,3 @@ class Captions(Dataset):
         most = max(columns.values(), key=len)
         found = ", ".join(most) or "none"
         raise ValueError(f"{where}: no columns {self.image!r} and {self.caption!r}; it has {found}; set image= and caption=")
-
-
-def _row(source: Source, file: Any, captions: tuple[str, ...]) -> Row:
-    from components.data.decoded import Row
-    from components.data.folder import read_image
-
-    return Row(file.name, partial(read_image, source, file) if captions else _no_caption, None, captions)
-
-
-def _no_caption() -> bytes:
-    from components.data.decode import Unreadable
-
-    raise Unreadable("no usable caption")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from components.data import chance, randaugment
-from components.data.examples import Pixels, Rows
+from components.data.cache import Growing, mapped
+from components.data.examples import Pixels, Rows, several
 
 Array = NDArray[np.uint8]
+VIEWS = "views.bin"
 BLOCK = 512  # images between two writes
 PART = 32  # images of one thread
 TRIES = 10  # of a random crop that does not fit, as torchvision
@@ -95,9 +99,9 @@ class Frame:
         return image[top : top + self.height, left : left + self.width]
 
 
-def write(examples: Rows, frame: Frame, folder: str) -> None:
-    """The evaluation views of all examples, one after another, into `folder/views.bin`."""
-    with open(os.path.join(folder, "views.bin"), "wb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
+def write(examples: Rows, frame: Frame, file: Growing) -> None:
+    """The evaluation views of all examples, one after another."""
+    with contextlib.closing(file), ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(examples), BLOCK):
             block = range(start, min(len(examples), start + BLOCK))
             for views in pool.map(partial(_views, examples, frame), [block[i : i + PART] for i in range(0, len(block), PART)]):
@@ -110,7 +114,8 @@ def _views(examples: Rows, frame: Frame, indices: range) -> bytes:
 
 def read(folder: str, shape: tuple[int, ...]) -> Array:
     """What `write` wrote, memory-mapped."""
-    return np.memmap(os.path.join(folder, "views.bin"), np.uint8, "r", shape=shape)
+    views: Array = mapped(os.path.join(folder, VIEWS))[: math.prod(shape)].reshape(shape)
+    return views
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +138,7 @@ class Unkept:
         chosen = np.arange(len(self))[index]
         if not chosen.ndim:
             return self.frame.view(self.pixels[int(chosen)])
-        views = [self.frame.view(self.pixels[int(i)]) for i in chosen]
+        views = [self.frame.view(image) for image in several(self.pixels, chosen)]
         return np.stack(views) if views else np.empty((0, *self.shape[1:]), np.uint8)
 
 

@@ -32,7 +32,7 @@ def decode(content: bytes) -> NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(content), formats=_formats()) as picture:
             check(picture.size)
-            return np.array(_rgb(ImageOps.exif_transpose(picture)))
+            return np.array(_converted(ImageOps.exif_transpose(picture)))
     except Image.DecompressionBombError as error:
         raise Unreadable("more pixels than any image has") from error
     except UnidentifiedImageError as error:
@@ -40,6 +40,11 @@ def decode(content: bytes) -> NDArray[np.uint8]:
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error) as error:
         # what Pillow's readers raise on damaged files; bugs of ours lie outside
         raise Unreadable(f"damaged ({' '.join(str(error).split()) or type(error).__name__})") from error
+
+
+def rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """uint8 [H, W, 3] of an array [H, W, 1 or 3]."""
+    return np.repeat(image, 3 // image.shape[2], axis=2)
 
 
 def check(size: tuple[int, int]) -> None:
@@ -64,7 +69,7 @@ def _formats() -> list[str]:
     return [name for name in FORMATS if name in Image.OPEN]
 
 
-def _rgb(picture: Image.Image) -> Image.Image:
+def _converted(picture: Image.Image) -> Image.Image:
     mode = picture.mode
     if mode.startswith("I;16"):
         return Image.fromarray((np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8)).convert("RGB")

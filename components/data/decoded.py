@@ -1,7 +1,7 @@
 """Rows of a source, decoded once into memory-mapped files that all trials of a node share.
 
 Images of one size lie as an array [N, H, W, 3], others end to end with offsets and shapes. Where the pixels do not fit into the node's
-cache the encoded bytes are kept instead, and decoded on access.
+cache the encoded bytes are kept instead, and decoded on access; where these do not fit either, an index of where they lie in the source.
 """
 
 from __future__ import annotations
@@ -9,11 +9,8 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -21,191 +18,218 @@ import PIL
 from numpy.typing import NDArray
 
 from components.data import cache, decode
-from components.data.examples import Image, Rows, check_labels, combined
+from components.data.columns import Columns, Reading, column
+from components.data.examples import Image, Rows, combined
+from components.data.streamed import Origin, Streamed, digest
 from components.types import Run
+from components.weights.threads import cores, ordered
 
-FORMAT = 1
-BLOCK = 64  # images read and decoded at a time
-THREADS = 8  # latency of a remote source; decoding releases the GIL
-FIRST = 5  # named in an error
+__all__ = ["Origin", "Reading", "Row", "opened"]
+
+FORMAT = 2
+BLOCK = 64  # images that a thread decodes at a time, or fewer of more than BYTES
+BYTES = 1 << 20
+SAMPLE = 4 * BLOCK  # images that tell how large all will be
+NAME = "images.bin"
 
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One example of a source: encoded bytes, an array or how to read the bytes; the label is an index, a class name or None."""
+    """One example of a source: encoded bytes, an array uint8 [H, W, 1 or 3] or why there is none; the label is an index, a class name or None.
+
+    place: the unit of the source (a file, or a part of one) where the image's bytes lie as they are, and where they begin there; (-1, 0) where
+    they lie nowhere.
+    """
 
     id: str
-    image: bytes | Image | Callable[[], bytes]
+    image: bytes | Image | decode.Unreadable
     label: int | str | None = None
     captions: tuple[str, ...] = ()
+    place: tuple[int, int] = (-1, 0)
+
+    @property
+    def size(self) -> int:
+        """Bytes as it came."""
+        return self.image.nbytes if isinstance(self.image, np.ndarray) else len(self.image) if isinstance(self.image, bytes) else 0
 
 
-@dataclass(frozen=True)
-class Reading:
-    """What a reader says about its rows: where they come from, class names, whether each must have a label, which share may be unreadable.
+def opened(run: Run, identity: str, rows: Callable[[], Iterable[Row]], reading: Reading, origin: Origin | None = None) -> Rows:
+    """The examples of a source, from the node's cache or else decoded into it. `rows` may be iterated again.
 
-    `declared` is asked for class names while decoding, where `classes` has none.
+    ValueError where more than `max(1, bad * n)` images are unreadable (none with bad=0), for labels that make no classes, and for images that
+    the cache cannot hold where there is no `origin` to read them from again.
     """
+    key = combined(identity, FORMAT, PIL.__version__)
 
-    where: str
-    classes: tuple[str, ...] = ()
-    labelled: bool = True
-    bad: float = 0.001
-    notes: tuple[str, ...] = ()
-    declared: Callable[[], tuple[str, ...]] = tuple
+    def load(folder: str) -> Rows:
+        return _load(folder, identity, origin, run)
 
-
-def opened(run: Run, digest: str, rows: Callable[[], Iterable[Row]], reading: Reading) -> Rows:
-    """The examples of a source, from the node's cache or else decoded into it. `rows` may be iterated twice.
-
-    ValueError where more than `max(1, bad * n)` images are unreadable (none with bad=0), and for labels that make no classes.
-    """
-    key = combined(digest, FORMAT, PIL.__version__)
-
-    found = cache.cached(run, f"data-{key}", lambda folder: _build(run, folder, rows, reading), lambda folder: _load(folder, digest))
-    _within(reading, len(found), found.skipped)
+    found = cache.cached(run, f"data-{key}", lambda folder: _build(run, folder, rows, reading, origin), load)
+    reading.allows(len(found), found.skipped)
     return found
 
 
-class _Full(Exception):
-    """The images do not fit into the cache."""
-
-
-def _build(run: Run, folder: str, rows: Callable[[], Iterable[Row]], reading: Reading) -> None:
-    for keep, wanted in ((False, 0), (False, run.cache_limit), (True, run.cache_limit)):
-        columns = _Columns(folder, cache.room(run, wanted), keep)
-        try:
+def _build(run: Run, folder: str, rows: Callable[[], Iterable[Row]], reading: Reading, origin: Origin | None) -> None:
+    filling = _Filling(run, folder, reading, origin)
+    try:
+        while not filling.done:
+            filling.begin()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Pillow's remarks on metadata
-                columns.read(rows())
-        except _Full:
-            continue
-        _within(reading, len(columns.ids), columns.skipped)
-        return columns.write(reading)
-    raise ValueError(f"{reading.where}: even encoded, its images exceed the {columns.room} bytes left in the cache; raise --cache-limit")
+                blocks = ordered(lambda: filling.decoded, _blocks(rows()), cores(), 2 * cores())
+                filling.done = all(map(filling.add, blocks)) and filling.fits()
+                del blocks  # what was begun for nothing ends here
+        columns = filling.columns
+        reading.allows(len(columns), columns.skipped)
+        columns.write(filling.layout(), reading)
+    finally:
+        filling.close()
 
 
-class _Columns:
-    """The columns of a cache folder while it is being built; pixels go to disk at once."""
+def _blocks(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    block: list[Row] = []
+    room = BYTES
+    for row in rows:
+        block.append(row)
+        room -= row.size
+        if len(block) == BLOCK or room <= 0:
+            yield block
+            block, room = [], BYTES
+    if block:
+        yield block
 
-    def __init__(self, folder: str, room: int, keep: bool) -> None:
-        self.folder, self.room, self.keep = folder, room, keep
-        self.ids: list[str] = []
-        self.labels: list[int | str | None] = []
-        self.captions: list[tuple[str, ...]] = []
-        self.shapes: list[tuple[int, int]] = []
-        self.sizes: list[int] = []
-        self.skipped: list[str] = []
 
-    def read(self, rows: Iterable[Row]) -> None:
-        """Write every readable image, and remember the rest of its row; raises _Full."""
-        stream, total = iter(rows), 0
-        with open(os.path.join(self.folder, "images.bin"), "wb") as file, ThreadPoolExecutor(THREADS) as pool:
-            while block := list(islice(stream, BLOCK)):
-                for row, result in zip(block, pool.map(self._fetch, block), strict=True):
-                    if isinstance(result, str):
-                        self.skipped.append(f"{row.id}: {result}")
-                        continue
-                    content, shape = result
-                    total += len(content)
-                    if total > self.room:
-                        raise _Full
-                    file.write(content)
-                    self._add(row, shape, len(content))
+@dataclass(frozen=True, eq=False)
+class _Decoded:
+    """What is kept of a row: the bytes to write and the shape of the image, or why there is none."""
 
-    def _fetch(self, row: Row) -> tuple[bytes, tuple[int, int]] | str:
+    row: Row
+    content: bytes = b""
+    shape: tuple[int, ...] = ()
+    digest: bytes = b""
+    reason: str = ""
+
+
+class _Filling:
+    """A cache folder while it is built; begun as pixels, begun again as encoded bytes, or continued as an index without images."""
+
+    def __init__(self, run: Run, folder: str, reading: Reading, origin: Origin | None) -> None:
+        self.run, self.folder, self.reading, self.origin = run, folder, reading, origin
+        self.keep, self.done = "pixels", False
+        self.file: cache.Growing | None = None
+
+    def begin(self) -> None:
+        """From the first row."""
+        self.columns = Columns(self.folder)
+        self.file = cache.Growing(self.run, os.path.join(self.folder, NAME))
+        self.kinds: set[int] = set()  # channels of arrays, 0 for encoded images, -1 for what lies nowhere
+        self.came = self.pixels = 0
+
+    def decoded(self, block: Sequence[Row]) -> list[_Decoded]:
+        """In any thread."""
+        return list(map(self._decoded, block))
+
+    def _decoded(self, row: Row) -> _Decoded:
+        image = row.image
         try:
-            content = row.image() if callable(row.image) else row.image
-            image = content if isinstance(content, np.ndarray) else decode.decode(content)
-            decode.check((image.shape[1], image.shape[0]))
+            if isinstance(image, decode.Unreadable):
+                raise image
+            raw = image.tobytes() if isinstance(image, np.ndarray) else image
+            shown = decode.rgb(image) if isinstance(image, np.ndarray) else decode.decode(image)
+            decode.check((shown.shape[1], shown.shape[0]))
         except decode.Unreadable as reason:
-            return str(reason)
-        if self.keep:
-            return content if isinstance(content, bytes) else decode.encode(image), image.shape[:2]
-        return image.tobytes(), image.shape[:2]
+            return _Decoded(row, reason=str(reason))
+        checked = digest(raw) if self.origin else b""
+        if self.file is None:
+            return _Decoded(row, b"", shown.shape, checked)
+        if self.keep == "encoded":
+            return _Decoded(row, image if isinstance(image, bytes) else decode.encode(shown), shown.shape, checked)
+        return _Decoded(row, shown.tobytes(), shown.shape, checked)
 
-    def _add(self, row: Row, shape: tuple[int, int], size: int) -> None:
-        self.ids.append(row.id)
-        self.labels.append(row.label)
-        self.captions.append(row.captions)
-        self.shapes.append(shape)
-        self.sizes.append(size)
+    def add(self, block: Sequence[_Decoded]) -> bool:
+        """Write a block, in order; False where all must begin again."""
+        for one in block:
+            row = one.row
+            if one.reason:
+                self.columns.skipped.append(f"{row.id}: {one.reason}")
+                continue
+            self.kinds.add(-1 if row.place[0] < 0 else row.image.shape[2] if isinstance(row.image, np.ndarray) else 0)
+            self.columns.add(row.id, row.label, row.captions)
+            self.columns.lies(one.shape, len(one.content), row.size, row.place, one.digest)
+            self.came, self.pixels = self.came + row.size, self.pixels + one.shape[0] * one.shape[1] * 3
+            try:
+                if self.file:
+                    self._hopeful()
+                    self.file.write(one.content)
+            except cache.Full:
+                if not self._without():
+                    return False
+        return True
 
-    def write(self, reading: Reading) -> None:
-        """Check the labels and write everything but the pixels."""
-        if not self.ids:
-            raise ValueError(f"{reading.where}: no images; give a source that has some")
-        if twice := [name for name, count in Counter(self.ids).items() if count > 1]:
-            raise ValueError(f"{reading.where}: {len(twice)} ids appear more than once, first {twice[0]!r}; give each example its own")
-        labelled = reading.labelled or any(label is not None for label in self.labels)
-        labels, classes = numbered(self.labels, reading) if labelled else (np.full(len(self.ids), -1), ())
-        layout = "encoded" if self.keep else "equal" if len(set(self.shapes)) == 1 else "ragged"
-        facts = {"layout": layout, "classes": classes, "skipped": self.skipped, "notes": reading.notes, "captions": any(self.captions)}
-        columns: dict[str, NDArray[Any]] = {
-            "ids": np.array(self.ids),
-            "labels": np.asarray(labels, np.int64),
-            "shapes": np.array(self.shapes, np.int64),
-            "offsets": np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64),
-        }
-        if any(self.captions):
-            texts = [text.encode() for captions in self.captions for text in captions]
-            columns["texts"] = np.concatenate([[0], np.cumsum([len(text) for text in texts])]).astype(np.int64)
-            columns["owners"] = np.concatenate([[0], np.cumsum([len(captions) for captions in self.captions])]).astype(np.int64)
-            with open(os.path.join(self.folder, "captions.bin"), "wb") as file:
-                file.writelines(texts)
-        for name, column in columns.items():
-            np.save(os.path.join(self.folder, f"{name}.npy"), column, allow_pickle=False)
-        with open(os.path.join(self.folder, "facts.json"), "w") as file:
-            json.dump(facts, file)
+    def fits(self) -> bool:
+        """Make room for what is not images as well; False where all must begin again."""
+        size = self.columns.size()
+        while cache.room(self.run, size) < size:
+            if not self.file:
+                where, n = self.reading.where, len(self.columns)
+                raise ValueError(f"{where}: to know where its {n} examples lie takes {size} bytes of the cache; raise --cache_limit")
+            if not self._without():
+                return False
+        return True
+
+    def _without(self) -> bool:
+        """Go on without what does not fit; False where all must begin again, as encoded bytes."""
+        begin = self.keep == "pixels" and not (self.origin and self.reading.size > self.run.cache_limit)
+        if self.file:
+            self.file.abandon()
+        self.file, self.keep = None, "encoded"
+        if not begin and (self.origin is None or len(self.kinds) > 1 or -1 in self.kinds):
+            raise ValueError(
+                f"{self.reading.where}: even encoded, its images exceed the cache of {self.run.cache_limit} bytes, and where they lie they cannot be "
+                "read one by one; raise --cache_limit, or store them otherwise (WebDataset in plain tars, Parquet, a folder)"
+            )
+        return not begin
+
+    def _hopeful(self) -> None:
+        """Full where the first images say that all will not fit."""
+        limit, size = self.run.cache_limit, self.reading.size
+        if len(self.columns) == SAMPLE and max(self.came, size) * (self.pixels / self.came if self.keep == "pixels" else 1) > limit:
+            raise cache.Full
+
+    def close(self) -> None:
+        """No more images."""
+        if self.file:
+            self.file.close()
+
+    def layout(self) -> dict[str, Any]:
+        """How the images lie in the folder, or that they do not."""
+        if self.file:
+            return {"layout": self.keep}
+        return {"layout": "streamed", "channels": max(self.kinds)}
 
 
-def numbered(labels: Sequence[int | str | None], reading: Reading) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Labels as class indices, and the class names; names are numbered as `classes` has them, or in their sorted order."""
-    if missing := sum(label is None for label in labels):
-        raise ValueError(f"{reading.where}: {missing} of {len(labels)} images have no label; give each one")
-    classes = reading.classes or reading.declared()
-    if all(isinstance(label, int) for label in labels):
-        numbers = np.array(labels, np.int64)
-    else:
-        names = [str(label) for label in labels]
-        classes = classes or tuple(sorted(set(names)))
-        index = {name: number for number, name in enumerate(classes)}
-        if unknown := Counter(name for name in names if name not in index):
-            listed = ", ".join(f"{name!r}: {count}" for name, count in unknown.most_common(FIRST))
-            raise ValueError(f"{reading.where}: labels that are no class ({listed}); the classes are {', '.join(classes[:10])}")
-        numbers = np.array([index[name] for name in names], np.int64)
-    check_labels(numbers, classes, reading.where)
-    return numbers, classes
-
-
-def _within(reading: Reading, readable: int, skipped: Sequence[str]) -> None:
-    total = readable + len(skipped)
-    allowed = max(1, int(reading.bad * total)) if reading.bad > 0 else 0
-    if len(skipped) > allowed:
-        first = "; ".join(skipped[:FIRST])
-        raise ValueError(f"{reading.where}: {len(skipped)} of {total} images unreadable, {allowed} allowed ({first}); repair, or raise bad")
-
-
-def _load(folder: str, digest: str) -> Rows:
-    def column(name: str) -> NDArray[Any]:
-        array: NDArray[Any] = np.load(os.path.join(folder, f"{name}.npy"), mmap_mode="r", allow_pickle=False)
-        return array
-
+def _load(folder: str, identity: str, origin: Origin | None, run: Run) -> Rows:
     with open(os.path.join(folder, "facts.json")) as file:
         facts = json.load(file)
-    shapes, offsets = column("shapes"), column("offsets")
-    flat = np.memmap(os.path.join(folder, "images.bin"), np.uint8, "r")
+    names = ["shapes", "offsets", *(["places", "digests"] if facts["layout"] == "streamed" else [])]
+    columns = {name: column(folder, name) for name in names}
     pixels: Any
-    if facts["layout"] == "equal":
-        pixels = flat.reshape(len(shapes), *shapes[0], 3)
+    if facts["layout"] == "streamed":
+        assert origin is not None
+        pixels = Streamed(columns, facts["channels"], origin, run)
     else:
-        pixels = (Encoded if facts["layout"] == "encoded" else Ragged)(flat, offsets, shapes)
+        flat, shapes = cache.mapped(os.path.join(folder, NAME)), columns["shapes"]
+        if facts["layout"] == "encoded":
+            pixels = Encoded(flat, columns["offsets"], shapes)
+        else:
+            equal = bool((shapes == shapes[0]).all())
+            pixels = flat.reshape(len(shapes), *shapes[0], 3) if equal else Ragged(flat, columns["offsets"], shapes)
     captions = None
     if facts["captions"]:
         texts = np.memmap(os.path.join(folder, "captions.bin"), np.uint8, "r")
-        captions = Texts(texts, column("texts"), column("owners"))
+        captions = Texts(texts, column(folder, "texts"), column(folder, "owners"))
     classes, skipped, notes = (tuple(facts[name]) for name in ("classes", "skipped", "notes"))
-    return Rows(column("ids"), column("labels"), pixels, digest, classes, None, captions, skipped, notes)
+    return Rows(column(folder, "ids"), column(folder, "labels"), pixels, identity, classes, None, captions, skipped, notes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,7 +272,5 @@ class Texts(Sequence[Sequence[str]]):
     def __getitem__(self, index: Any) -> Any:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        return [self.flat[self.texts[i] : self.texts[i + 1]].tobytes().decode() for i in self._range(int(index))]
-
-    def _range(self, index: int) -> Iterator[int]:
-        return iter(range(int(self.owners[index]), int(self.owners[index + 1])))
+        ends = range(int(self.owners[index]), int(self.owners[index + 1]))
+        return [self.flat[self.texts[i] : self.texts[i + 1]].tobytes().decode() for i in ends]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ Image = NDArray[np.uint8]
 
 
 class Pixels(Protocol):
-    """Images by index, uint8 [H, W, 3]; an array [N, H, W, 3] is one."""
+    """Images by index, uint8 [H, W, 3]; an array [N, H, W, 3] is one. Those that are read from afar have `many(indices)` too."""
 
     def __len__(self) -> int: ...
 
@@ -43,7 +43,7 @@ class Rows(Examples):
         return len(self.ids)
 
     def images(self, indices: Iterable[int]) -> list[Image]:
-        return [self.pixels[int(index)] for index in indices]
+        return several(self.pixels, np.fromiter(indices, np.int64))
 
     def take(self, indices: NDArray[np.int64], how: str) -> Rows:
         """The examples at `indices`, in that order; `how` names the choice and makes the new digest."""
@@ -56,6 +56,21 @@ class Rows(Examples):
             captions=None if self.captions is None else Chosen(self.captions, indices),
             digest=combined(self.digest, how),
         )
+
+
+def several(pixels: Pixels, indices: NDArray[np.int64]) -> list[Image]:
+    """Images at some indices, all at once where they are read from afar."""
+    many = getattr(pixels, "many", None)
+    return many(indices) if many else [pixels[int(index)] for index in indices]
+
+
+def beneath(pixels: Any, indices: NDArray[np.int64]) -> Iterator[tuple[Any, NDArray[np.int64]]]:
+    """The pixels that images are made of in the end, and at which indices of theirs."""
+    if not hasattr(pixels, "under"):
+        yield pixels, indices
+        return
+    for lower, chosen, _ in pixels.under(indices):
+        yield from beneath(lower, chosen)
 
 
 def rows(examples: Examples) -> Rows:
@@ -78,9 +93,28 @@ class Fetched:
     def __getitem__(self, index: int) -> Image:
         return self.examples.images([index])[0]
 
+    def many(self, indices: NDArray[np.int64]) -> list[Image]:
+        return list(self.examples.images(indices.tolist()))
+
+
+class Derived:
+    """Pixels made of others: `under(indices)` says of which, and at what places of the answer."""
+
+    def under(self, indices: NDArray[np.int64]) -> Iterator[tuple[Pixels, NDArray[np.int64], NDArray[np.int64]]]:
+        raise NotImplementedError
+
+    def many(self, indices: NDArray[np.int64]) -> list[Image]:
+        found: dict[int, Image] = {}
+        for pixels, chosen, places in self.under(indices):
+            found.update(zip(places.tolist(), several(pixels, chosen), strict=True))
+        return [found[place] for place in range(len(indices))]
+
+    def __getitem__(self, index: int) -> Image:
+        return self.many(np.array([index]))[0]
+
 
 @dataclass(frozen=True, eq=False)
-class Taken:
+class Taken(Derived):
     """Pixels at chosen indices."""
 
     pixels: Pixels
@@ -89,12 +123,12 @@ class Taken:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index: int) -> Image:
-        return self.pixels[int(self.indices[index])]  # type: ignore[no-any-return]
+    def under(self, indices: NDArray[np.int64]) -> Iterator[tuple[Pixels, NDArray[np.int64], NDArray[np.int64]]]:
+        yield self.pixels, self.indices[indices], np.arange(len(indices))
 
 
 @dataclass(frozen=True, eq=False)
-class Changed:
+class Changed(Derived):
     """Pixels passed through `change(image, id)` when they are asked for."""
 
     pixels: Pixels
@@ -104,12 +138,15 @@ class Changed:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def __getitem__(self, index: int) -> Image:
-        return self.change(self.pixels[index], str(self.ids[index]))
+    def under(self, indices: NDArray[np.int64]) -> Iterator[tuple[Pixels, NDArray[np.int64], NDArray[np.int64]]]:
+        yield self.pixels, indices, np.arange(len(indices))
+
+    def many(self, indices: NDArray[np.int64]) -> list[Image]:
+        return [self.change(image, str(self.ids[index])) for image, index in zip(super().many(indices), indices, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
-class Joined:
+class Joined(Derived):
     """Several pixels, one after another."""
 
     parts: tuple[Pixels, ...]
@@ -117,12 +154,14 @@ class Joined:
     def __len__(self) -> int:
         return sum(map(len, self.parts))
 
-    def __getitem__(self, index: int) -> Image:
-        for part in self.parts:
-            if index < len(part):
-                return part[index]  # type: ignore[no-any-return]
-            index -= len(part)
-        raise IndexError(index)
+    def under(self, indices: NDArray[np.int64]) -> Iterator[tuple[Pixels, NDArray[np.int64], NDArray[np.int64]]]:
+        edges = np.cumsum([0, *map(len, self.parts)])
+        if len(indices) and not 0 <= indices.min() <= indices.max() < edges[-1]:
+            raise IndexError(indices)
+        for part, low, high in zip(self.parts, edges, edges[1:], strict=False):
+            places = np.flatnonzero((low <= indices) & (indices < high))
+            if len(places):
+                yield part, indices[places] - low, places
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from components.types import Dataset, Examples, File, Run, revision
 
 if TYPE_CHECKING:
-    from components.data.decoded import Row
+    from components.data.decoded import Origin, Row
     from components.data.source import Source
 
 PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
@@ -53,12 +52,9 @@ class Folder(Dataset):
         number = {name: index for index, name in enumerate(classes)}
         ignored = len(source.files) - len(files)
         notes = (f"{ignored} files are not images in a class folder and were passed over",) if ignored else ()
-        return opened(
-            run,
-            identity(self, files),
-            lambda: (_row(source, file, number[file.name.split("/")[0]]) for file in files),
-            Reading(where, classes, True, self.bad, notes),
-        )
+        reading = Reading(where, classes, True, self.bad, notes, size=sum(file.size for file in files))
+        labels = [number[file.name.split("/")[0]] for file in files]
+        return opened(run, identity(self, files), lambda: image_rows(source, files, labels), reading, files_of(source, files))
 
     def parts(self) -> Sequence[tuple[Any, float, float]]:
         return ((self, 0.0, 1.0),)
@@ -81,23 +77,36 @@ class Images(Dataset):
 
         source = Source.open(self.url, self.pinned, run)
         files = source.select(is_image)
-        reading = Reading(f"Images {shown(self.url)}", labelled=False, bad=self.bad)
-        return opened(run, identity(self, files), lambda: (_row(source, file, None) for file in files), reading)
+        reading = Reading(f"Images {shown(self.url)}", labelled=False, bad=self.bad, size=sum(file.size for file in files))
+        return opened(run, identity(self, files), lambda: image_rows(source, files), reading, files_of(source, files))
 
     def parts(self) -> Sequence[tuple[Any, float, float]]:
         return ((self, 0.0, 1.0),)
 
 
-def _row(source: Source, file: File, label: int | None) -> Row:
+def image_rows(
+    source: Source, files: Sequence[File], labels: Sequence[int] = (), captions: Sequence[tuple[str, ...]] | None = None
+) -> Iterator[Row]:
+    """Each file as a row, its bytes verified. One that is larger than any image, or has no captions where others have, is not read."""
+    from components.data.decode import MOST_BYTES, Unreadable
     from components.data.decoded import Row
 
-    return Row(file.name or source.root.rsplit("/", 1)[-1], partial(read_image, source, file), label)
+    def wrong(number: int) -> str:
+        large = f"{files[number].size} bytes, more than {MOST_BYTES}" if files[number].size > MOST_BYTES else ""
+        return large if captions is None or captions[number] else "no usable caption"
+
+    contents = source.contents(file for number, file in enumerate(files) if not wrong(number))
+    for number, file in enumerate(files):
+        image = Unreadable(reason) if (reason := wrong(number)) else next(contents)
+        name = file.name or source.root.rsplit("/", 1)[-1]
+        yield Row(name, image, labels[number] if labels else None, captions[number] if captions else (), (number, 0))
 
 
-def read_image(source: Source, file: File) -> bytes:
-    """The verified bytes of an image file; Unreadable where it is larger than any image."""
-    from components.data.decode import MOST_BYTES, Unreadable
+def files_of(source: Source, files: Sequence[File]) -> Origin:
+    """Where images are files, or parts of files as they are."""
+    from components.data.decoded import Origin
 
-    if file.size > MOST_BYTES:
-        raise Unreadable(f"{file.size} bytes, more than {MOST_BYTES}")
-    return source.content(file)
+    def fetch(places: Sequence[tuple[int, int, int]]) -> list[bytes]:
+        return source.slices(files, [(number, start, start + size) for number, start, size in places])
+
+    return Origin(fetch, lambda number: source.shown(files[number]))

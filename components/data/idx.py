@@ -40,8 +40,6 @@ class Idx(Dataset):
 
     def open(self, run: Run) -> Examples:
         """Read, or find in the cache; ValueError where a file is missing or the two do not match, DataError where one is damaged."""
-        import numpy as np
-
         from components.data.decoded import Reading, Row, opened
         from components.data.names import safe, shown
         from components.data.source import Source, identity
@@ -60,7 +58,7 @@ class Idx(Dataset):
                 raise ValueError(f"{where}: images {images.shape} and labels {labels.shape} do not match; name the two files of one set")
             stem, width = self.images.removesuffix(".gz"), len(str(len(labels) - 1))
             for number, (image, label) in enumerate(zip(images, labels, strict=True)):
-                yield Row(f"{stem}/{number:0{width}d}", np.repeat(image[..., None], 3, axis=2), int(label))
+                yield Row(f"{stem}/{number:0{width}d}", image[..., None], int(label))
 
         return opened(run, identity(self, files.values()), rows, Reading(where, self.classes))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -32,9 +34,14 @@ def evaluation(examples: Examples, preprocess: Mapping[str, Any], run: Run) -> N
     key = opened.combined("evaluation", 1, known.digest, frame.key(), PIL.__version__)
     shape = (len(known), frame.height, frame.width, 3)
     size = len(known) * frame.height * frame.width * 3
-    if not cache.exists(run, f"view-{key}") and size > cache.room(run, size):
-        return crops.Unkept(known.pixels, frame)  # type: ignore[return-value]  # what does not fit is computed on access
-    return cache.cached(run, f"view-{key}", lambda folder: crops.write(known, frame, folder), lambda folder: crops.read(folder, shape))
+    if cache.exists(run, f"view-{key}") or size <= cache.room(run, size):
+        with contextlib.suppress(cache.Full):
+            return cache.cached(
+                run, f"view-{key}",
+                lambda folder: crops.write(known, frame, cache.Growing(run, os.path.join(folder, crops.VIEWS))),
+                lambda folder: crops.read(folder, shape),
+            )  # fmt: skip
+    return crops.Unkept(known.pixels, frame)  # type: ignore[return-value]  # what does not fit is computed on access
 
 
 @revision(1)

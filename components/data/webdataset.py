@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import json
+import lzma
 import re
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import partial
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
 from components.types import DataError, Dataset, Examples, Run, revision
 
 if TYPE_CHECKING:
     from components.data.decoded import Row
+    from components.data.stream import Stream
 
 EVERY = "*.tar*"
 LABELS, CAPTIONS = ("cls", "label", "class"), ("caption", "text", "txt")
 LARGEST_TEXT = 1 << 20
 FIRST = 5
+BUFFER = 1 << 20
+NO_IMAGE = "no image"
 
 
 @revision(1)
@@ -53,6 +57,7 @@ class WebDataset(Dataset):
     def open(self, run: Run) -> Examples:
         """Read, or find in the cache; ValueError for examples without their pair, with the first 5; DataError for a damaged tar."""
         from components.data.decoded import Reading, opened
+        from components.data.folder import files_of
         from components.data.names import shown
         from components.data.source import Source, identity
 
@@ -67,9 +72,9 @@ class WebDataset(Dataset):
         def rows() -> Iterator[Row]:
             lacking: list[str] = []
             labelled = False
-            for file in files:
-                with source.local(file) as path:
-                    for row in _rows(path, file.name or self.url.rsplit("/", 1)[-1], source.shown(file)):
+            for number, (file, stream) in enumerate(source.streams(files)):
+                with stream:
+                    for row in _rows(stream, number, file.name or self.url.rsplit("/", 1)[-1], source.shown(file)):
                         labelled = labelled or row.label is not None
                         if what := _lacks(row, labelled):
                             lacking.append(f"{row.id} ({what})")
@@ -78,7 +83,8 @@ class WebDataset(Dataset):
                 first = ", ".join(lacking[:FIRST])
                 raise ValueError(f"{where}: {len(lacking)} examples lack their pair, first {first}; add or remove them")
 
-        return opened(run, identity(self, files), rows, Reading(where, self.classes, labelled=False, bad=self.bad))
+        reading = Reading(where, self.classes, labelled=False, bad=self.bad, size=sum(file.size for file in files))
+        return opened(run, identity(self, files), rows, reading, files_of(source, files))
 
     def parts(self) -> Sequence[tuple[Any, float, float]]:
         return ((self, 0.0, 1.0),)
@@ -97,30 +103,33 @@ def expanded(pattern: str) -> list[str]:
     return [pattern[:start] + item + rest for item in items for rest in expanded(pattern[end + 1 :])]
 
 
-def _rows(path: str, name: str, where: str) -> Iterator[Row]:
+def _rows(stream: Stream, number: int, name: str, where: str) -> Iterator[Row]:
     """The examples of one tar, in its order."""
     key = ""
-    fields: dict[str, bytes] = {}
-    for member, content in _members(path, where):
+    fields: dict[str, tuple[bytes, int]] = {}
+    for member, content, offset in _members(stream, where):
         folder, _, base = member.rpartition("/")
         stem, _, suffix = base.partition(".")
         stem = f"{folder}/{stem}" if folder else stem
         if stem != key and fields:
-            yield _example(f"{name}/{key}", fields)
+            yield _example(f"{name}/{key}", fields, number)
             fields = {}
         key = stem
-        fields[suffix.lower()] = content
+        fields[suffix.lower()] = content, offset
     if not fields:
         raise ValueError(f"{where}: no files in it; remove it")
-    yield _example(f"{name}/{key}", fields)
+    yield _example(f"{name}/{key}", fields, number)
 
 
-def _members(path: str, where: str) -> Iterator[tuple[str, bytes]]:
+def _members(stream: Stream, where: str) -> Iterator[tuple[str, bytes, int]]:
+    """(name, content, where it begins in the stream or -1 where it is compressed) of each file that people mean."""
     from components.data.decode import MOST_BYTES
     from components.data.names import hidden, is_image, safe
 
     try:
-        with tarfile.open(path) as archive, open(path, "rb") as whole:
+        whole = io.BufferedReader(stream, BUFFER)
+        with tarfile.open(fileobj=whole) as archive:
+            content: Any = archive.fileobj
             while (member := archive.next()) is not None:
                 archive.members = []  # type: ignore[attr-defined]  # the list would grow with the tar
                 name = safe(member.name, where) if not member.isdir() else ""
@@ -130,61 +139,60 @@ def _members(path: str, where: str) -> Iterator[tuple[str, bytes]]:
                     continue
                 if member.size > (MOST_BYTES if is_image(name) else LARGEST_TEXT):
                     raise DataError(f"{where}: {name} has {member.size} bytes, more than an image or a text; remove it")
-                stream = archive.extractfile(member)
-                assert stream is not None
-                yield name, stream.read()
-            _ended(whole, where)
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+                if member.sparse is not None:
+                    raise DataError(f"{where}: {name} is a sparse file; write the tar anew, without holes")
+                content.seek(member.offset_data)
+                found = content.read(member.size)
+                if len(found) < member.size:
+                    raise tarfile.ReadError("unexpected end of data")
+                yield name, found, member.offset_data if content is whole else -1
+            if content is whole:
+                _ended(whole, where)
+    except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise DataError(f"{where}: is damaged ({error}); fetch it again") from error
 
 
 def _ended(whole: IO[bytes], where: str) -> None:
     """A plain tar ends with two blocks of zeros; one cut between two files would look complete."""
-    start = whole.read(2)
-    whole.seek(0, 2)
-    plain = start not in (b"\x1f\x8b", b"BZ", b"\xfd7")
-    if plain and whole.tell() >= 1024:
+    if whole.seek(0, 2) >= 1024:
         whole.seek(-1024, 2)
-        if any(whole.read()):
+        if any(whole.read(1024)):
             raise DataError(f"{where}: is cut short (no end marker); fetch it again")
 
 
-def _example(name: str, fields: dict[str, bytes]) -> Row:
+def _example(name: str, fields: dict[str, tuple[bytes, int]], number: int) -> Row:
+    from components.data.decode import Unreadable
     from components.data.decoded import Row
     from components.data.names import is_image
 
-    image: Any = next((content for suffix, content in fields.items() if is_image(f".{suffix}")), _absent)
+    image, offset = next((content for suffix, content in fields.items() if is_image(f".{suffix}")), (_absent(), -1))
     facts: dict[str, Any] = {}
     try:
         if "json" in fields:
-            facts = dict(json.loads(fields["json"]))
-        facts |= {"cls": fields["cls"].decode().strip()} if "cls" in fields else {}
-        facts |= {"caption": fields["txt"].decode().strip()} if "txt" in fields else {}
+            facts = dict(json.loads(fields["json"][0]))
+        facts |= {"cls": fields["cls"][0].decode().strip()} if "cls" in fields else {}
+        facts |= {"caption": fields["txt"][0].decode().strip()} if "txt" in fields else {}
     except (ValueError, TypeError) as error:
-        image = partial(_damaged, str(error))
+        image = Unreadable(f"damaged text ({error})")
     label = next((facts[key] for key in LABELS if facts.get(key) is not None), None)
     if isinstance(label, str) and label.lstrip("-").isdecimal():
         label = int(label)
+    elif label is not None and not isinstance(label, int):
+        label = str(label)
     caption = next((str(facts[key]) for key in CAPTIONS if facts.get(key)), "")
-    return Row(name, image, label, (caption,) if caption else ())
+    return Row(name, image, label, (caption,) if caption else (), (-1, 0) if offset < 0 else (number, offset))
 
 
 def _lacks(row: Row, labelled: bool) -> str:
     """What an example among labelled or captioned ones is without; one whose text is damaged is counted elsewhere."""
-    if row.image is _absent:
-        return "image"
-    if callable(row.image) or row.label is not None or (row.captions and not labelled):
+    if not isinstance(row.image, bytes):
+        return "image" if str(row.image) == NO_IMAGE else ""
+    if row.label is not None or (row.captions and not labelled):
         return ""
     return "label" if labelled else "caption"
 
 
-def _absent() -> bytes:
+def _absent() -> Any:
     from components.data.decode import Unreadable
 
-    raise Unreadable("no image")
-
-
-def _damaged(reason: str) -> bytes:
-    from components.data.decode import Unreadable
-
-    raise Unreadable(f"damaged text ({reason})")
+    return Unreadable(NO_IMAGE)

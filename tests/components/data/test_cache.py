@@ -9,13 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from components.data import Corrupted, Folder, Invert, Mixture, Sample, cache, views
-from components.data.decoded import Encoded, Ragged
+from components.data.decoded import Encoded
+from components.data.streamed import Streamed
 from components.types import Local
 from tests.components.data.pictures import class_folders
 
@@ -110,8 +113,6 @@ def test_encoded_bytes_where_pixels_do_not_fit(tmp_path: Path, pets: Folder) -> 
     encoded = sum(path.stat().st_size for path in (tmp_path / "pets").rglob("*.png"))
     sources = class_folders(tmp_path / "flat", {"cat": 2, "dog": 2})
     for path in sources.rglob("*.png"):  # compresses well
-        from PIL import Image
-
         Image.new("RGB", (64, 64)).save(path)
     flat = Folder(str(sources))
     tight.cache_limit = 4 * 64 * 64 * 3 - 1
@@ -120,8 +121,9 @@ def test_encoded_bytes_where_pixels_do_not_fit(tmp_path: Path, pets: Folder) -> 
     assert all(np.array_equal(a, b) for a, b in zip(kept.images(range(4)), flat.open(plenty).images(range(4)), strict=True))
     assert kept.digest == flat.open(plenty).digest
     tight.cache_limit = min(pixels, encoded) // 2
-    with pytest.raises(ValueError, match=r"even encoded, its images exceed .* raise --cache-limit"):
-        pets.open(tight)
+    away = pets.open(tight)
+    assert isinstance(away.pixels, Streamed)  # type: ignore[attr-defined]
+    assert all(np.array_equal(a, b) for a, b in zip(away.images(range(70)), wanted.images(range(70)), strict=True))
 
 
 def test_views_that_do_not_fit_are_made_on_access(tmp_path: Path, pets: Folder) -> None:
@@ -136,24 +138,65 @@ def test_views_that_do_not_fit_are_made_on_access(tmp_path: Path, pets: Folder) 
     assert isinstance(again, np.memmap)  # what is there already costs nothing
 
 
-def test_idle_folders_make_room(tmp_path: Path) -> None:
+def kept(run: Local, name: str, size: int, age: float = 0.0) -> None:
+    """A finished folder that was last opened so many seconds ago."""
+    cache.cached(run, name, lambda folder: Path(folder, "data.bin").write_bytes(b"x" * size) and None, lambda folder: None)
+    os.utime(Path(run.cache, name, "done.json"), (time.time() - age,) * 2)
+
+
+def test_the_least_recently_used_makes_room(tmp_path: Path) -> None:
     run = Local(str(tmp_path), cache_limit=1000)
-    for name, age in (("old", 9000), ("older", 99999), ("fresh", 0)):
-        cache.cached(run, name, lambda folder: Path(folder, "data").write_bytes(b"x" * 280) and None, lambda folder: None)
-        os.utime(tmp_path / "cache" / name / "done.json", (time.time() - age,) * 2)
+    for name, age in (("fresh", 0), ("older", 99), ("old", 9)):
+        kept(run, name, 280, age)
     assert cache.room(run, 50) < 150 and cache.exists(run, "older")
     assert cache.room(run, 200) > 300
     assert not cache.exists(run, "older") and cache.exists(run, "old") and cache.exists(run, "fresh")
-    cache.room(run, 10**9)
-    assert not cache.exists(run, "old") and cache.exists(run, "fresh")  # somebody may be reading it
+    held = cache.mapped(os.path.join(run.cache, "old", "data.bin"))[3:]
+    assert 600 < cache.room(run, 10**9) < 720
+    assert cache.exists(run, "old") and not cache.exists(run, "fresh")  # what somebody reads stays
+    del held
+    assert cache.room(run, 10**9) == 1000 and not cache.exists(run, "old")
+
+
+def test_what_is_being_built_stays_and_what_a_killed_builder_left_goes(tmp_path: Path) -> None:
+    run = Local(str(tmp_path), cache_limit=1000)
+    with subprocess.Popen([sys.executable, "-c", SLOW, str(tmp_path)], stdout=subprocess.PIPE) as builder:
+        assert builder.stdout and builder.stdout.readline() == b"building\n"
+        assert cache.room(run, 10**9) == 999
+        builder.send_signal(signal.SIGKILL)
+    assert cache.room(run, 10**9) == 1000 and set(os.listdir(run.cache)) == {"key.lock", "room.lock"}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk of 2 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(folder)], capture_output=True).returncode:
+        pytest.skip("needs the right to mount")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path, small_disk: Path) -> None:
+    """And what is there already stays whole, and can be used."""
+    run = Local(str(tmp_path / "run"), cache=str(small_disk))
+    pets = Folder(str(class_folders(tmp_path / "pets", {"cat": 40, "dog": 30})))
+    wanted = pets.open(run).images(range(70))
+    large = Folder(str(class_folders(tmp_path / "more", {"cat": 2, "dog": 2})))
+    for path in (tmp_path / "more").rglob("*.png"):
+        Image.new("RGB", (1000, 1000)).save(path)
+    with pytest.raises(OSError, match=r"disk: the disk is full \(No space left on device\); free some, lower --cache_limit, or") as caught:
+        large.open(run)
+    assert "\n" not in str(caught.value) and not list(small_disk.glob("*.tmp"))
+    assert all(np.array_equal(a, b) for a, b in zip(pets.open(run).images(range(70)), wanted, strict=True))
 
 
 def test_columns_survive_the_cache(tmp_path: Path, pets: Folder) -> None:
     run = Local(str(tmp_path / "run"))
     found = pets.open(run)
     folder = next(path for path in Path(run.cache).iterdir() if path.name.startswith("data-") and path.is_dir())
-    facts = json.loads((folder / "facts.json").read_text())
-    assert facts["layout"] == ("ragged" if isinstance(found.pixels, Ragged) else "equal")  # type: ignore[attr-defined]
+    assert json.loads((folder / "facts.json").read_text())["layout"] == "pixels"
     joined = Mixture((Sample(Corrupted(pets, Invert()), 5),)).open(run)
     where = [list(found.ids).index(name) for name in joined.ids]
     assert all(np.array_equal(255 - a, b) for a, b in zip(found.images(where), joined.images(range(5)), strict=True))
