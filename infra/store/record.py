@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from infra.errors import IntegrityError
 from infra.identity import digest, is_knob, name_of
 
 FORMAT = 1
+NAME = re.compile(r"[\w-][\w.+=@-]{0,199}", re.ASCII)  # a key, an attempt or a file: no "..", no root, nothing that is escaped somewhere
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,16 @@ class Record:
             return digest(self.result["value"])
         return digest([[file["name"], file["digest"]] for file in self.result["files"]])
 
+    def within(self, where: str) -> Record:
+        """The record itself. Raises IntegrityError where it names what does not lie in its own folder, or not so in any store."""
+        named = [self.key, *([str(self.result["attempt"])] if "attempt" in self.result else [])]
+        for name in [*named, *(part for file in self.result.get("files", ()) for part in str(file["name"]).split("/"))]:
+            if not NAME.fullmatch(name):
+                raise IntegrityError(f"{where}: names {name!r}, which is no name of a file of ours; remove the folder to compute it again")
+        if any(not isinstance(file["size"], int) or file["size"] < 0 for file in self.result.get("files", ())):
+            raise IntegrityError(f"{where}: a size is no number of bytes; remove the folder to compute it again")
+        return self
+
     def to_bytes(self) -> bytes:
         return json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1).encode()
 
@@ -54,7 +66,7 @@ class Record:
             if version != FORMAT:
                 raise IntegrityError(f"{where}: has format {version}, this stockpot reads {FORMAT}; use the one that wrote it, or another --store")
             members = fields.pop("members")
-            return cls(**{**fields, "data": tuple(fields["data"]), "members": None if members is None else tuple(members)})
+            return cls(**{**fields, "data": tuple(fields["data"]), "members": None if members is None else tuple(members)}).within(where)
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise IntegrityError(f"{where}: not a record ({error}); remove the folder to compute it again") from None
 

@@ -1,67 +1,131 @@
-"""Verifying a store: every file that a record names, by size and by digest, against what was recorded when it was written."""
+"""Verifying a store: every file that a record names, by size and by digest, against what was recorded when it was written.
+
+Chunks are read at once across files. What was found as recorded is remembered outside the store, so that an interrupted verification goes on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
 
-import fsspec
-
-from infra.errors import IntegrityError
-from infra.store.place import is_local
+from infra.errors import INTEGRITY, IntegrityError, exit_code_of
+from infra.store.inventory import keys, records
+from infra.store.parallel import ordered
+from infra.store.place import Place
+from infra.store.record import Record
 from infra.store.store import Store
 
-THREADS = 8  # hashing releases the GIL, and a remote store answers slowly
+CHUNK = 1 << 24  # of a file's digest: the sha256 of the sha256s of its chunks
+THREADS = {True: 8, False: 16}  # local or not: hashing releases the GIL, and a remote store answers slowly; each holds a chunk
+
+Hashed = Callable[[str, int, int], bytes]  # (url, first byte of a chunk, bytes of the file) -> sha256 of the chunk
+Progress = Callable[[int], None]  # bytes that were read since it was called last
 
 
-@dataclass(frozen=True)
-class Checked:
-    """A file as it was found: `damage` is "" where it is as recorded."""
+class Expected(NamedTuple):
+    """A file as its record has it, by its name in the store."""
 
-    url: str
-    size: int
-    damage: str = ""
-
-
-@dataclass(frozen=True)
-class Expected:
-    """A file as its record has it."""
-
-    url: str
+    name: str
     size: int
     digest: str
 
 
+class Checked(NamedTuple):
+    """A file as it was found: `damage` is "" where it is as recorded."""
+
+    file: Expected
+    damage: str = ""
+
+
 def expected(store: Store) -> Iterator[Expected | Checked]:
     """The files of all records, in the order of keys; a record that cannot be read is a damaged file itself."""
-    for key in store.keys():  # noqa: SIM118 (a method of the store)
+    for key, content, record in records(store, keys(store)):
+        if isinstance(record, IntegrityError):
+            yield Checked(Expected(f"{key}/record.json", len(content), ""), str(record).partition(": ")[2].partition("; ")[0])
+        else:
+            yield from payload(record)
+
+
+def payload(record: Record) -> Iterator[Expected]:
+    """The files of a record."""
+    for file in record.result.get("files", ()):
+        yield Expected(f"{record.key}/attempts/{record.result['attempt']}/{file['name']}", file["size"], file["digest"])
+
+
+class Seen:
+    """The files that an earlier, interrupted verification found as recorded: a file of lines beside nothing that it checks."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._known: set[Expected] = set()
+        with contextlib.suppress(FileNotFoundError):
+            for line in self.path.read_bytes().splitlines():
+                with contextlib.suppress(ValueError, TypeError):  # a torn line is a file that is read again
+                    self._known.add(Expected(*json.loads(line)))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o644)
+
+    def __contains__(self, file: Expected) -> bool:
+        return file in self._known
+
+    def add(self, file: Expected) -> None:
+        os.write(self._file, json.dumps(file).encode() + b"\n")
+
+    def forget(self) -> None:
+        """All was verified: the next verification begins anew."""
+        os.close(self._file)
+        self.path.unlink(missing_ok=True)
+
+
+def verify(place: Place, files: Iterable[Expected], hashed: Hashed, progress: Progress = lambda count: None) -> Iterator[Checked]:
+    """Every file as it is found, in order.
+
+    Raises OSError or StoreError where a remote store stays away: that is no damage, and the same command goes on.
+    """
+
+    def look(piece: tuple[Expected, int]) -> bytes | str:
+        file, start = piece
+        url = place.at(file.name)
         try:
-            record = store.record(key)
-        except IntegrityError as error:
-            yield Checked(store.place.at(f"{key}/record.json"), 0, str(error).partition(": ")[2])
-            continue
-        if record is not None and "files" in record.result:
-            folder = store.payload(record)
-            yield from (Expected(f"{folder}/{file['name']}", file["size"], file["digest"]) for file in record.result["files"])
+            return hashed(url, start, file.size)
+        except FileNotFoundError:
+            return "missing"
+        except Exception as error:
+            if exit_code_of(error) == INTEGRITY or (place.local and isinstance(error, OSError)):
+                told = getattr(error, "strerror", "")
+                return f"cannot be read: {told}" if told else str(error).removeprefix(f"{url}: ")
+            raise
+
+    chunks: list[bytes] = []
+    damage = ""
+    for (file, start), found in ordered(look, pieces(files), THREADS[place.local]):
+        progress(min(CHUNK, file.size - start))
+        if isinstance(found, str):
+            damage = damage or found
+        else:
+            chunks.append(found)
+        if start + CHUNK >= file.size:
+            yield Checked(file, damage or _unlike(file, chunks))
+            chunks, damage = [], ""
 
 
-def check(file: Expected, digest: Callable[[str], str]) -> Checked:
-    """One file against its record; `digest` is of the bytes at a URL."""
-    try:
-        fs, path = fsspec.core.url_to_fs(file.url, use_listings_cache=False) if not is_local(file.url) else (fsspec.filesystem("file"), file.url)
-        size = int(fs.size(path))
-        if size != file.size:
-            return Checked(file.url, file.size, f"{size} bytes, {file.size} were recorded")
-        found = digest(file.url)
-    except FileNotFoundError:
-        return Checked(file.url, file.size, "missing")
-    except OSError as error:
-        return Checked(file.url, file.size, f"cannot be read: {error.strerror or error}")
-    return Checked(file.url, file.size, "" if found == file.digest else f"its bytes changed: digest {found[:12]}, {file.digest[:12]} was recorded")
+def pieces(files: Iterable[Expected]) -> Iterator[tuple[Expected, int]]:
+    """The chunks of all files, each by its first byte; an empty file has one."""
+    for file in files:
+        for start in range(0, max(1, file.size), CHUNK):
+            yield file, start
 
 
-def verify(store: Store, digest: Callable[[str], str], threads: int = THREADS) -> Iterator[Checked]:
-    """Every recorded file, checked in parallel, in the order of keys."""
-    with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(lambda file: file if isinstance(file, Checked) else check(file, digest), expected(store))
+def digest_of(chunks: Iterable[bytes]) -> str:
+    """The digest of a file whose chunks have these."""
+    return hashlib.sha256(b"".join(chunks)).hexdigest()
+
+
+def _unlike(file: Expected, chunks: list[bytes]) -> str:
+    found = digest_of(chunks)
+    return "" if found == file.digest else f"its bytes changed: digest {found[:12]}, {file.digest[:12]} was recorded"

@@ -51,7 +51,7 @@ def payload(word: str, where: Where, what: str, kind: str) -> str:
     except ValueError as error:
         raise LookupError(str(error)) from None
     if not str(record.result.get("type", "")).startswith(kind):
-        raise ValueError(f"{record.key} is no {what} but what {record.function.partition(':')[2]} gave; stockpot show lists the others")
+        raise ValueError(f"{record.key} is no {what} but what {record.function.partition(':')[2]} gave; stockpot ls lists the others")
     return store.payload(record)
 
 

@@ -100,7 +100,7 @@ def parse(argv: Sequence[str], options: type[T], usage: str) -> tuple[list[str],
     """(words, options) of a command that runs no study; prints the help where it is asked for."""
     words, flags = divided(argv, hints_of(options))
     if "help" in flags:
-        print(usage, "", *section("options", options, {}), sep="\n")
+        print(usage, *(["", *section("options", options, {})] if dataclasses.fields(options) else ()), sep="\n")  # type: ignore[arg-type]
         raise SystemExit(0)
     objects = {field.name: written(field.default) for field in dataclasses.fields(options) if is_knob(field.default)}  # type: ignore[arg-type]
     tree = {"class_path": path_of(options), "init_args": objects}

@@ -19,7 +19,7 @@ def stockpot(tmp_path_factory: pytest.TempPathFactory) -> Stockpot:
     """Run `stockpot WORDS ...` as a person would, in a folder of its own."""
     home = tmp_path_factory.mktemp("home")
     root = str(Path(__file__).resolve().parents[3])
-    env = {**os.environ, "STOCKPOT_CACHE": str(home / "cache"), "PYTHONPATH": root}
+    env = {**os.environ, "STOCKPOT_CACHE": str(home / "cache"), "STOCKPOT_STATE": str(home / "state"), "PYTHONPATH": root}
 
     def run(*words: object, cwd: Path = home) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "pipelines", *map(str, words)]

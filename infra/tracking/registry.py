@@ -1,0 +1,40 @@
+"""What the registry of an MLflow names: payloads to which an alias of a registered model leads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from infra.errors import StoreError
+from infra.tracking.journal import redact
+
+
+def aliased(tracking: str) -> list[str]:
+    """The URLs of the checkpoints that aliases name. Raises StoreError where MLflow cannot be asked: nobody knows then what it names."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    from infra.tracking.entities import FAULTS, configure
+
+    configure()
+    try:
+        client = mlflow.MlflowClient(tracking_uri=tracking)
+        return [url for model in _models(client) for version in set(model.aliases.values()) for url in _urls(client, model.name, str(version))]
+    except (MlflowException, *FAULTS) as error:
+        told = " ".join(str(error).split())[:200]
+        raise StoreError(f"{redact(tracking)}: cannot be asked which models its aliases name ({redact(told)}); try again when it answers") from error
+
+
+def _models(client: Any) -> Iterator[Any]:
+    token = None
+    while True:
+        page = client.search_registered_models(max_results=100, page_token=token)
+        yield from page
+        if not (token := page.token):
+            return
+
+
+def _urls(client: Any, name: str, number: str) -> Iterator[str]:
+    """Where a version says that its checkpoint lies: by the tag that the mirror gives it, or as its source."""
+    version = client.get_model_version(name, number)
+    yield from (url.rstrip("/") for url in (version.tags.get("stockpot.uri"), version.source) if url and not url.startswith("models:"))
