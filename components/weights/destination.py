@@ -160,7 +160,9 @@ class Stream:
 class Multipart:
     """An object on S3, uploaded in parts as they are ready, in one where it is small; it exists once all of them are named in order.
 
-    It takes the place of nothing that came while it was made, and is not completed where `unless` exists by then: ValueError.
+    It takes the place of nothing that came while it was made, and is not completed where `unless` exists by then: ValueError. Where the answer
+    that it is complete was lost, its ETag says so. Every part carries a checksum (botocore's CRC-32), with which the store refuses what was
+    damaged on the way to it; what it damages or loses afterwards is found by reading back alone.
     """
 
     parallel, remote = True, True

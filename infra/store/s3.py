@@ -70,7 +70,7 @@ class S3(S3FileSystem):  # type: ignore[misc]
             except Exception as error:
                 if answer.response_of(error):
                     self.met.add(self._address())
-                if (landed := await self._landed(method, kwargs, error, tries)) is not None:
+                if (landed := await self._landed(method, kwargs, error)) is not None:
                     return landed
                 now = time.monotonic()
                 if answer.stale(error, method) and not renewed:
@@ -88,12 +88,15 @@ class S3(S3FileSystem):  # type: ignore[misc]
 
     call_s3 = sync_wrapper(_call_s3)  # s3fs's own is bound to its own loop
 
-    async def _landed(self, method: str, kwargs: dict[str, Any], error: Exception, tries: int) -> dict[str, Any] | None:
-        """The answer that was lost, where the store refuses to do again what an earlier try of ours has done; else None."""
+    async def _landed(self, method: str, kwargs: dict[str, Any], error: Exception) -> dict[str, Any] | None:
+        """The answer that was lost, where the store refuses to do again what was done already; else None.
+
+        By an earlier try of this loop, or of aiohttp, which sends a PUT twice without a word; what is there is known by its bytes.
+        """
         code, of = answer.code_of(error), {"Bucket": kwargs.get("Bucket"), "Key": kwargs.get("Key")}
         if method == "abort_multipart_upload" and code == "NoSuchUpload":
             return {}
-        if tries == 1 or code not in ("412", "PreconditionFailed", "NoSuchUpload"):
+        if code not in ("412", "PreconditionFailed", "NoSuchUpload"):
             return None
         try:
             if method == "complete_multipart_upload":
