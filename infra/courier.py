@@ -6,11 +6,14 @@ run does all of it, so that neither a training step nor a schedule waits for the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
 import uuid
 
+from infra import settings
+from infra.errors import StoreError
 from infra.store.place import Place, is_local
 from infra.tracking.segments import Arrivals, Segments
 
@@ -123,11 +126,29 @@ def courier(url: str) -> Courier:
         return COURIERS.get(url) or COURIERS.setdefault(url, Courier(url))
 
 
+def here(folder: str) -> str:
+    """The folder of a run on this disk: itself, or the counterpart of a remote one, which its driver and this machine's workers share."""
+    if is_local(folder):
+        return folder
+    store, runs, name = folder.rsplit("/", 2)
+    return os.path.join(settings.state_folder(store), runs, name)
+
+
 def told_to_stop(folder: str) -> bool:
     """Whether the run of this folder is to stop, as far as this process has heard."""
-    return os.path.exists(os.path.join(folder, STOP)) if is_local(folder) else courier(folder).stopped
+    return os.path.exists(os.path.join(here(folder), STOP)) or (not is_local(folder) and courier(folder).stopped)
 
 
 def tell_to_stop(folder: str) -> None:
-    """Raise the flag. Raises StoreError where the folder cannot be written."""
-    Place(folder).write(STOP, b"")
+    """Raise the flag: at once for this machine, whose workers hear it though the store be away, and for all others as soon as the store takes it."""
+
+    def tell() -> None:
+        with contextlib.suppress(StoreError):
+            Place(folder).write(STOP, b"")
+
+    with contextlib.suppress(StoreError):  # a full disk: the flag in the store is left
+        Place(here(folder)).write(STOP, b"")
+    if not is_local(folder):
+        teller = threading.Thread(target=tell, name="stop-flag", daemon=True)
+        teller.start()
+        teller.join(FLUSH)

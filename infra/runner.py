@@ -264,8 +264,7 @@ class Runner:
 
     def _interrupt(self) -> None:
         """Tell the workers to save their state, and give them a moment to do so."""
-        with contextlib.suppress(StoreError):
-            tell_to_stop(self.place.folder)
+        tell_to_stop(self.place.folder)
         until = time.monotonic() + GRACE
         while self.flying and time.monotonic() < until:
             event = self.backend.next(0.5)

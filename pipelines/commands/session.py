@@ -14,7 +14,7 @@ from typing import Any
 from components.weights.digests import digests_of
 from components.weights.files import digest_of
 from infra import settings
-from infra.courier import courier
+from infra.courier import courier, here
 from infra.dag import Plan
 from infra.finished import Finished
 from infra.job import Site
@@ -65,7 +65,7 @@ class Session:
         self.view = View(self.options.quiet)
         self.name = time.strftime("%Y%m%d-%H%M%S-") + uuid.uuid4().hex[:6]
         self.url = self.store.place.at(f"runs/{self.name}")  # of the run's folder; on this disk, a remote one has its counterpart
-        self.folder = self.url if self.store.place.local else os.path.join(settings.state_folder(self.store.url), "runs", self.name)
+        self.folder = here(self.url)
         self.mirror: Any = None
         self.began = False  # whether anything had to be computed
 

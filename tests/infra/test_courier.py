@@ -11,7 +11,7 @@ import fsspec
 import pytest
 
 from infra import courier as module
-from infra.courier import Courier, courier, tell_to_stop, told_to_stop
+from infra.courier import Courier, courier, here, tell_to_stop, told_to_stop
 from infra.store.place import Place
 from infra.tracking import segments
 from infra.tracking.journal import Journal, events, read
@@ -19,8 +19,9 @@ from infra.tracking.segments import Arrivals, Segments
 
 
 @pytest.fixture
-def url() -> Iterator[str]:
+def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The folder of a run in a store that is not on this disk."""
+    monkeypatch.setenv("STOCKPOT_STATE", str(tmp_path / "state"))
     name = f"memory://{uuid.uuid4().hex}/runs/1"
     yield name
     fsspec.filesystem("memory").store.clear()
@@ -137,7 +138,8 @@ def test_the_flag_is_seen_wherever_the_folder_is(url: str, tmp_path: Path, monke
     assert not told_to_stop(str(tmp_path)) and not told_to_stop(url)
     for folder in (str(tmp_path), url):
         tell_to_stop(folder)
-    assert told_to_stop(str(tmp_path))
+    assert told_to_stop(str(tmp_path)) and told_to_stop(url)
+    (Path(here(url)) / module.STOP).unlink()  # on another machine the store alone can tell
     heard = Courier(url)
     heard.join()
     for one in (heard, courier(url)):
@@ -146,3 +148,17 @@ def test_the_flag_is_seen_wherever_the_folder_is(url: str, tmp_path: Path, monke
             module.time.sleep(0.01)
     assert told_to_stop(url)
     journal.close()
+
+
+def test_workers_of_the_drivers_machine_hear_the_flag_though_the_store_is_away(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FLUSH", 0.05)
+    back, write = module.threading.Event(), Place.write
+
+    def away(place: Place, name: str, data: bytes) -> None:
+        assert place.local or back.wait(60)
+        write(place, name, data)
+
+    monkeypatch.setattr(Place, "write", away)
+    tell_to_stop(url)
+    assert told_to_stop(url) and not Place(url).exists(module.STOP)
+    back.set()

@@ -76,14 +76,15 @@ def steps(folder: Path) -> list[int]:
 
 
 @pytest.fixture
-def store(bucket: Bucket, server: Server) -> Store:
+def store(bucket: Bucket, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setenv("STOCKPOT_STATE", str(tmp_path / "driver"))
     made = Store(bucket.url("store"))
     made.prepare()
     return made
 
 
 def test_the_driver_sees_a_worker_of_another_node_and_stops_it(store: Store, tmp_path: Path) -> None:
-    run, folder = store.place.at("runs/1"), tmp_path / "driver"
+    run, folder = store.place.at("runs/1"), tmp_path / "journals"
     driver = Courier(run)
     driver.attend(str(folder))
     with Node(tmp_path / "a", store).works(run, to=100_000, pause=0.01) as process:
