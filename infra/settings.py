@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TextIO
@@ -17,6 +19,14 @@ def default_store() -> str:
 def default_tracking() -> str:
     """`MLFLOW_TRACKING_URI`, else "" (a database beside a local store)."""
     return os.environ.get("MLFLOW_TRACKING_URI", "")
+
+
+@functools.cache
+def secrets() -> tuple[str, ...]:
+    """The values of all variables that are named as secrets are, longest first; short ones are words that stand elsewhere too."""
+    named = re.compile(r"(SECRET|TOKEN|PASSW|CREDENTIAL|API_?KEY|PRIVATE_?KEY)(?!.*_(FILE|PATH|DIR|URI|URL)$)", re.IGNORECASE)
+    found = {value for name, value in os.environ.items() if named.search(name) and len(value) >= 8}
+    return tuple(sorted(found, key=len, reverse=True))
 
 
 def cache_folder() -> str:

@@ -23,6 +23,7 @@ from infra.identity import name_of, revision_of
 from infra.job import Job, Outcome, Ref, referred
 from infra.owned import scratch
 from infra.run import Map, WorkerRun, in_order
+from infra.secrets import redact
 from infra.store import Record, Store
 from infra.store.payload import damaged, unlike
 from infra.store.record import encode
@@ -134,9 +135,9 @@ def failed(job: Job, error: Exception, seconds: float) -> Outcome:
     """The outcome of an exception: its first line, its class and whether another try can help (input and output only)."""
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
     retry = getattr(error, "retry", isinstance(error, OSError))
-    trace = "".join(traceback.format_exception(error))
+    trace = redact("".join(traceback.format_exception(error)))
     kind = "oom" if isinstance(error, MemoryError) else type(error).__name__
-    return Outcome(job.key, "failed", text, kind, exit_code_of(error), retry, trace, seconds)
+    return Outcome(job.key, "failed", redact(text), kind, exit_code_of(error), retry, trace, seconds)
 
 
 def spoiled(job: Job, error: Exception) -> tuple[tuple[str, str, str], ...]:

@@ -20,7 +20,7 @@ from typing import Any
 
 from infra import settings
 from infra.errors import BUG, INFRASTRUCTURE, INTERRUPTED, exit_code_of
-from infra.tracking.journal import redact
+from infra.secrets import redact, refuse_all
 
 COMMANDS = {
     "run": "run a study:            stockpot run soup tiny --trials 16",
@@ -55,7 +55,7 @@ def terminate(number: int, frame: FrameType | None) -> None:
 def note(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
     """A warning of ours is a line of its own; other libraries' are as they come."""
     ours = category is UserWarning and f"{os.path.sep}components{os.path.sep}" in filename
-    return f"note: {message}\n" if ours else PLAIN(message, category, filename, lineno, line)
+    return redact(f"note: {message}\n") if ours else PLAIN(message, category, filename, lineno, line)
 
 
 PLAIN = warnings.formatwarning
@@ -94,6 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a log in ASCII gets a ? for what it cannot hold
     try:
+        words = [word.partition("=") for word in arguments[1:]]
+        refuse_all([{word.lstrip("-"): value} if word.startswith("--") else "".join([word, _, value]) for word, _, value in words], "--")
         module = command(name)
         if "fsspec" in sys.modules or any("://" in word or word.startswith("--config") for word in arguments):  # a tenth of a second
             settings.configure()
@@ -110,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         code = exit_code_of(error)
         if debug or code == BUG:
-            traceback.print_exc()
+            print(redact(traceback.format_exc()), file=sys.stderr)
         line = redact((str(error).strip() or type(error).__name__).splitlines()[0])
         print(f"stockpot: {line}" if code != BUG else "stockpot: this is a bug of ours, not of yours; nothing finished is lost", file=sys.stderr)
         return code

@@ -54,9 +54,14 @@ def named(task: Task, towers: Node) -> Node:
     return call(zero_shot, model=towers, classes=task.classes, prompts=task.prompts, data=None if task.classes else task.train)
 
 
+def unsigned(url: str) -> str:
+    """An address without the query of a web server, which may be a signature."""
+    return url.partition("?")[0] if url.startswith(("http://", "https://")) else url
+
+
 def images(url: str) -> Dataset:
     """The labelled images at a path or URL, by its last part: tars (`*.tar`, `train-{000..012}.tar`), .parquet, .npz, or class folders."""
-    last = url.rstrip("/").rpartition("/")[2]
+    last = unsigned(url).rstrip("/").rpartition("/")[2]
     if ".tar" in last:
         return WebDataset(url)
     return Npz(url) if last.endswith(".npz") else Parquet(url) if last.endswith((".parquet", ".pq")) else Folder(url)
@@ -167,7 +172,7 @@ class Own(Task):
     @property
     def name(self) -> str:
         """The last part of the address that is a name: `flowers` of ./flowers, flowers/*.tar and flowers-{000..012}.tar."""
-        parts = (re.split(r"[.*?\[{]", part)[0].strip("-_") for part in reversed(self.url.split("/")))
+        parts = (re.split(r"[.*?\[{]", part)[0].strip("-_") for part in reversed(unsigned(self.url).split("/")))
         return next(filter(None, parts), "own")
 
     @property

@@ -30,8 +30,8 @@ def safe(name: str, where: str) -> str:
 
 
 def shown(url: str) -> str:
-    """An address or a name as it may be printed: without user and password, not too long."""
-    plain = re.sub(r"(?<=://)[^/@]*@", "", url)
+    """An address or a name as it may be printed: without user, password and query, not too long."""
+    plain = re.sub(r"(://[^?\s]*)\?\S+", r"\1?***", re.sub(r"(?<=://)[^/\s]*@", "", url))
     return plain if len(plain) <= 200 else plain[:100] + "..." + plain[-97:]
 
 

@@ -210,7 +210,7 @@ def _batches(files: Iterable[File], many: int) -> Iterator[list[File]]:
 
 def _listed(url: str, filesystem: Any, root: str) -> list[File]:
     filesystem.invalidate_cache()
-    found = filesystem.find(root, detail=True)
+    found = {root: filesystem.info(root)} if "http" in filesystem.protocol else filesystem.find(root, detail=True)  # a web server has no folders
     if not found:
         raise ValueError(f"{shown(url)}: no such file or folder, or it is empty; check the path")
     names = {path: path[len(root) :].lstrip("/") for path in found}

@@ -20,6 +20,7 @@ from typing import Any
 from infra import settings
 from infra.errors import BackendLost
 from infra.job import Job
+from infra.secrets import redact
 from infra.worker import source_root
 
 Event = tuple[str, Any]
@@ -93,7 +94,7 @@ def _main(serve: Callable[[Connection, dict[str, Any]], None], pipe: Connection,
     try:
         serve(pipe, options)
     except Exception as error:  # the top of a process: its traceback is in the log, the driver hears one line
-        traceback.print_exc()
+        print(redact(traceback.format_exc()), file=sys.stderr, flush=True)
         with contextlib.suppress(OSError):
-            pipe.send(("lost", f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0]}"))
+            pipe.send(("lost", redact(f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0]}")))
         sys.exit(1)

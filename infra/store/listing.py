@@ -17,6 +17,7 @@ from typing import Any
 
 import fsspec
 
+from infra.secrets import redact
 from infra.store.place import absolute, is_local
 
 Page = list[tuple[str, int, str]]  # (relative name, size, version); a version "" says nothing, so that such a file is always read again
@@ -49,6 +50,8 @@ def pages(url: str) -> Iterator[Page]:
 
 def parted(url: str) -> tuple[str, str]:
     """The folder of a URL that ends in a pattern, and the pattern; the URL and "" where it is none, or where a file of that very name is there."""
+    if url.startswith(("http://", "https://")):  # there ? begins a query
+        return url, ""
     folder, _, last = url.rpartition("/")
     return (folder or "/", last) if WILD.search(last) and not (is_local(url) and os.path.exists(url)) else (url, "")
 
@@ -100,6 +103,15 @@ def _remote(url: str, pattern: str) -> Iterator[Page]:
             yield page
         if not empty:
             return
+    if "http" in fs.protocol:  # a server has no folders
+        try:
+            facts = fs.info(root)
+        except FileNotFoundError:
+            return
+        if facts.get("size") is None:
+            raise OSError(f"{redact(url)}: its server does not say how long it is; fetch it to a disk first")
+        yield [("", int(facts["size"]), _version(facts))]
+        return
     found = fs.find(root, detail=True, maxdepth=1 if pattern else None)
     yield [(path[len(root) :].lstrip("/"), int(facts["size"] or 0), _version(facts)) for path, facts in found.items()]
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 import fsspec
 
 from infra.errors import Refused, StoreError
+from infra.secrets import refuse
 from infra.store.answer import code_of
 
 AT_ONCE = 32  # requests to a remote store
@@ -46,17 +47,8 @@ def absolute(url: str) -> str:
 
 def filesystem(url: str) -> Any:
     """The client for a remote URL: one for all threads of this process."""
-    scheme, _, rest = without_secrets(url).partition("://")
+    scheme, _, rest = refuse(url).partition("://")
     return _filesystem(f"{scheme}://{rest.partition('/')[0]}", os.getpid())
-
-
-def without_secrets(url: str) -> str:
-    """The URL. ValueError, which does not repeat it, where it names a user or a password: it would get into records, logs and lists of processes."""
-    scheme, _, rest = url.partition("://")
-    user, at, host = rest.partition("/")[0].rpartition("@")
-    if at and user:
-        raise ValueError(f"{scheme}://***@{host}: credentials do not belong in a URL; set AWS_ variables or a profile, and give {scheme}://{host}")
-    return url
 
 
 @lru_cache(maxsize=64)

@@ -20,8 +20,8 @@ from typing import Any, ClassVar
 from fsspec.asyn import sync_wrapper
 from s3fs import S3FileSystem
 
+from infra.secrets import refuse
 from infra.store import answer
-from infra.store.place import without_secrets
 from infra.store.tries import count
 
 FIRST, LONGEST = 0.2, 10.0  # seconds: the first pause, and the longest
@@ -54,7 +54,7 @@ class S3(S3FileSystem):  # type: ignore[misc]
 
     @staticmethod
     def _get_kwargs_from_urls(path: str) -> dict[str, Any]:
-        without_secrets(path)
+        refuse(path)
         found: dict[str, Any] = S3FileSystem._get_kwargs_from_urls(path)
         return found
 

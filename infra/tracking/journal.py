@@ -24,42 +24,29 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from infra.courier import courier
+from infra.secrets import redact
 from infra.store.place import Place, is_local
 from infra.tracking.segments import Arrivals
 
 AT_ONCE = 16  # runs that are brought at the same time
-SECRETS = (
-    (re.compile(r"(\w://)[^/\s@]+@"), r"\1***@"),  # user:password@host
-    (re.compile(r"(?i)([?&;][\w.-]*(?:token|secret|passw|signature|credential|key)[\w.-]*=)[^&\s\"']+"), r"\1***"),  # signed and keyed URLs
-    (re.compile(r"(?i)\b(bearer|basic) [\w.~+/=-]{8,}"), r"\1 ***"),
-)
 
 
-def redact(text: str, secrets: Sequence[str] = ()) -> str:
-    """The text without the user-info and the keys of its URLs, and without the literal `secrets`."""
-    for secret in secrets:
-        text = text.replace(secret, "***") if secret else text
-    for pattern, replacement in SECRETS:
-        text = pattern.sub(replacement, text)
-    return text
-
-
-def _plain(value: Any, secrets: Sequence[str]) -> Any:
+def _plain(value: Any) -> Any:
     """The value as JSON: redacted, and with what JSON has no number for (nan, inf) as a string."""
     if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     if isinstance(value, Mapping):
-        return {redact(str(key), secrets): _plain(item, secrets) for key, item in value.items()}
+        return {redact(str(key)): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item, secrets) for item in value]
-    return redact(str(value), secrets)
+        return [_plain(item) for item in value]
+    return redact(str(value))
 
 
 class Journal:
@@ -69,7 +56,7 @@ class Journal:
     folder are left to this process's courier, and are also appended to a file where that is the driver's.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], writer: str, secrets: Sequence[str] = ()) -> None:
+    def __init__(self, folder: str | os.PathLike[str], writer: str) -> None:
         if not re.fullmatch(r"[\w.-]+", writer):
             raise ValueError(f"writer {writer!r}: only letters, digits, `.`, `_` and `-` name a writer")
         self._courier = None if is_local(os.fspath(folder)) else courier(os.fspath(folder))
@@ -78,14 +65,13 @@ class Journal:
             self._courier.join()
         self.writer, self.path = writer, Path(folder) / "journal" / f"{writer}.jsonl" if folder else None
         self.lost = 0
-        self._secrets = tuple(secrets)
         self._file: int | None = None
         self._torn = False
         self._lock = threading.Lock()
 
     def write(self, kind: str, **fields: Any) -> None:
         """Append one event."""
-        event = {"kind": kind, "at": time.time(), **_plain(fields, self._secrets)}
+        event = {"kind": kind, "at": time.time(), **_plain(fields)}
         line = json.dumps(event, allow_nan=False, separators=(",", ":")).encode() + b"\n"
         with self._lock:
             if self._courier:

@@ -23,8 +23,9 @@ from pathlib import Path
 
 from infra import settings
 from infra.errors import StoreError
+from infra.secrets import redact
 from infra.store.place import Place
-from infra.tracking.journal import Line, read, redact
+from infra.tracking.journal import Line, read
 from infra.tracking.owed import adopt, note, settle
 from infra.tracking.sent import Sent
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from infra.errors import StoreError
-from infra.tracking.journal import redact
+from infra.secrets import redact
 
 
 def aliased(tracking: str) -> list[str]:

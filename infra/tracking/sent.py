@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from infra.tracking.journal import read, redact
+from infra.secrets import redact
+from infra.tracking.journal import read
 
 
 @dataclass

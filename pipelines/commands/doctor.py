@@ -19,9 +19,9 @@ from infra import settings
 from infra.dag import Plan
 from infra.errors import INFRASTRUCTURE, OK, StoreError, exit_code_of
 from infra.hygiene import datasets
+from infra.secrets import redact
 from infra.store import Store
 from infra.store.place import is_local
-from infra.tracking.journal import redact
 from pipelines.commands.models import scratch
 from pipelines.commands.session import tracking_uri
 from pipelines.commands.studies import Options, chosen, parse
@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
 def told(name: str, check: Check, known: set[str]) -> int:
     """Print one line, and return the exit code of its failure or 0. A failure that is `known` is not told again."""
     try:
-        print(f"ok    {name:<18} {check()}", flush=True)
+        print(redact(f"ok    {name:<18} {check()}"), flush=True)
     except Exception as error:  # whatever is wrong is what a doctor reports
         line = redact(f"FAIL  {name:<18} {(str(error).strip() or type(error).__name__).splitlines()[0]}")
         if line in known:

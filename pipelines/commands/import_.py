@@ -19,7 +19,7 @@ from components.weights.folder import CONFIGS, EXTRAS, PICKLES, read, side_files
 from components.weights.foreign import Names, adopted, format_of, named
 from components.weights.parts import Part, Stored
 from components.weights.sharded import INDEX, Joined, sharded
-from infra.tracking.journal import redact
+from infra.secrets import redact
 from pipelines.commands import text
 from pipelines.commands.models import checkpoint, scratch
 from pipelines.commands.partial import refuse_taken, whole

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from components.weights.digests import digests_of
+from infra.secrets import redact
 from infra.store.pins import Pins
 from pipelines.commands import bar
 from pipelines.commands.session import open_store
@@ -22,8 +23,9 @@ def main(argv: Sequence[str]) -> int:
     store = open_store(options)
     for url in words:
         started = time.monotonic()
-        with bar.shown(f"pinning {url}") as progress:
+        with bar.shown(f"pinning {redact(url)}") as progress:
             found = Pins(store.place, digests_of).pin(url, progress)
         read = f"{counted(found.read, 'file')} read ({size(found.bytes_read)})" if found.read else "nothing read"
-        print(f"{url}: {counted(found.files, 'file')}, {size(found.bytes)}: {found.pin}; {read} in {clock(time.monotonic() - started)}", flush=True)
+        took = clock(time.monotonic() - started)
+        print(f"{redact(url)}: {counted(found.files, 'file')}, {size(found.bytes)}: {found.pin}; {read} in {took}", flush=True)
     return 0

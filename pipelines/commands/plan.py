@@ -15,6 +15,7 @@ from infra.dag import Fingerprints, Plan, children
 from infra.errors import StoreError
 from infra.node import Node
 from infra.schedule import Schedule
+from infra.secrets import redact
 from infra.store import Store
 from infra.store.pins import Pins, sources
 from infra.store.relatives import Ancestors, Difference, Relatives
@@ -64,7 +65,7 @@ class Outlook:
             try:
                 found[address] = pins.pin(address).pin
             except (ValueError, OSError, StoreError) as error:
-                self.notes.append(f"data is not here: {error}")
+                self.notes.append(redact(f"data is not here: {error}"))
         return found
 
     def stages(self) -> list[Stages]:

@@ -20,11 +20,12 @@ from infra.finished import Finished
 from infra.job import Site
 from infra.node import Node
 from infra.runner import Backend, Runner
+from infra.secrets import redact
 from infra.store import Store
 from infra.store.pins import Pins
 from infra.store.place import is_local
 from infra.store.relatives import Ancestors, Relatives
-from infra.tracking.journal import Journal, redact
+from infra.tracking.journal import Journal
 from pipelines.commands import bar
 from pipelines.commands.fields import near
 from pipelines.commands.studies import Options, Where

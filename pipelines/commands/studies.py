@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from infra.identity import hints_of, is_knob
+from infra.secrets import refuse_all
 from pipelines.commands.fields import Part, Text, Tree, class_of, lay, loaded, made, near, path_of, written
 from pipelines.commands.help import about, section, study_usage
 
@@ -171,4 +172,5 @@ def read(name: str) -> dict[str, Any]:
         raise ValueError(f"--config {name}: not YAML: it is not text") from None
     if not isinstance(tree, dict):
         raise ValueError(f"--config {name}: holds no fields; write lines like trials: 4")
+    refuse_all(tree, f"--config {name}: ")
     return tree

@@ -54,4 +54,5 @@ def test_what_passes_stays_inside(pieces: list[str], rounds: int) -> None:
 
 def test_user_and_password_are_not_shown() -> None:
     assert shown("s3://key:secret@bucket/x") == "s3://bucket/x"
+    assert shown("https://host/x.npz?X-Amz-Signature=secret") == "https://host/x.npz?***" and shown("a/b?.tar") == "a/b?.tar"
     assert len(shown("x" * 5000)) < 210
