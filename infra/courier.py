@@ -96,6 +96,8 @@ class Courier:
                 self.problem = ""
             except Exception as error:  # whatever it is: the next round tries again, and nothing else is touched
                 self.problem = f"{type(error).__name__}: {error}"
+                if isinstance(error, StoreError) and self._arrivals is None:  # all patience was in vain: better a state on this disk than steps
+                    self.stopped = True
 
     def _round(self) -> None:
         target = self._count

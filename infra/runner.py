@@ -15,7 +15,7 @@ from infra.claims import Claims
 from infra.courier import tell_to_stop
 from infra.dag import Fingerprints, Plan
 from infra.damage import Damage
-from infra.errors import BAD_INPUT, INFRASTRUCTURE, INTEGRITY, BackendLost, StoreError
+from infra.errors import BAD_INPUT, INTEGRITY, BackendLost, StoreError
 from infra.finished import Finished
 from infra.hygiene import check
 from infra.identity import digest
@@ -87,8 +87,11 @@ class Runner:
             if leader := self.claims.attach(pending[: max(1, len(targets))]):
                 self.watch("attached", None, leader=leader)
             self._loop()
-        except (KeyboardInterrupt, StoreError):
-            self._interrupt()
+        except KeyboardInterrupt:
+            self._interrupt(GRACE)
+            raise
+        except StoreError:  # workers of other machines meet what we met, and stop by themselves, a little later
+            self._interrupt(2 * GRACE)
             raise
         finally:
             if self.started:
@@ -103,6 +106,8 @@ class Runner:
                 self._reclaim()
             elif self.driver.lapsed and not lapsed:
                 self.watch("lapsed", None)
+            if self.driver.problem and not self.store.place.local:
+                raise self.driver.problem
             moved = not (lapsed := self.driver.lapsed) and self._launch()
             if moved and not self.flying:
                 continue
@@ -207,8 +212,8 @@ class Runner:
                 self._finish(name, "done")
             elif value.damaged:
                 self._repair(name, value)
-            elif value.code == INFRASTRUCTURE and value.kind in AWAY and not self.store.place.local:
-                raise StoreError(f"{value.error}; nothing more is begun, and the same command goes on from here")
+            elif not self.store.place.local and (value.state == "stopped" or value.kind in AWAY):
+                raise StoreError(f"{value.error}; nothing more is begun: run the same command to go on")
             elif not self._retry(name, value):
                 self._fail(name, value)
 
@@ -262,10 +267,10 @@ class Runner:
             of = {"fingerprint": self.fingerprints.of(node), "function": node.function, "label": node.title, "params": dict(node.point)}
             self.journal.write("node", **of, state=state, is_checkpoint=True, **facts)
 
-    def _interrupt(self) -> None:
+    def _interrupt(self, seconds: float) -> None:
         """Tell the workers to save their state, and give them a moment to do so."""
         tell_to_stop(self.place.folder)
-        until = time.monotonic() + GRACE
+        until = time.monotonic() + seconds
         while self.flying and time.monotonic() < until:
             event = self.backend.next(0.5)
             if event and event[0] == "lost":

@@ -57,6 +57,7 @@ class Driver:
         self._plans: dict[str, str] = {}  # other driver -> its plan
         self._newest: dict[str, tuple[int, str]] = {}  # key -> its newest known generation and who holds it; generation -1: none
         self._identity, self._since = process_identity(os.getpid()), time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+        self.problem: StoreError | None = None  # why the last heartbeat is not there
         self._count, self._written = 0, 0.0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beats, name="heartbeat", daemon=True)
@@ -68,7 +69,9 @@ class Driver:
     def stop(self) -> None:
         """End all leases at once, so that others need not wait."""
         self._ended.set()
-        self._thread.join()
+        self._thread.join(0.0 if self.problem else None)
+        if self.problem and not self.place.local:
+            return  # the store is away: another heartbeat would wait for all of its patience
         with contextlib.suppress(StoreError):  # on a full disk the run's own end is what counts; a dead process is seen without this
             self._write(ended=True)
 
@@ -79,8 +82,11 @@ class Driver:
 
     def _beats(self) -> None:
         while not self._ended.wait(self.beat):
-            with contextlib.suppress(Exception):  # a store that is away for a moment costs a heartbeat, not the run
+            try:
                 self._write(ended=False)
+                self.problem = None
+            except Exception as error:  # a store that is away for a moment costs a heartbeat; whether it costs the run, the runner decides
+                self.problem = error if isinstance(error, StoreError) else None
 
     def _write(self, *, ended: bool) -> None:
         self._count += 1

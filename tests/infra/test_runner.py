@@ -18,8 +18,12 @@ import pytest
 
 from infra import runner as module
 from infra.backends.cluster import Cluster
-from infra.dag import GPU, Node, call, grid, sweep
+from infra.backends.local import Local
+from infra.dag import GPU, Node, Plan, call, grid, sweep
 from infra.errors import BackendLost
+from infra.job import Site
+from infra.runner import Runner
+from infra.store.lease import Driver
 from tests.infra.toys import add, big, count, dies_at, dies_once, flaky, named, number, paired, unlucky
 from tests.infra.world import Refuses, World
 
@@ -189,6 +193,25 @@ def test_what_another_driver_computes_is_waited_for_and_picked_up(world: World) 
     queued = Counter(title for event, title in first.told + second.told if event == "queued")
     assert queued == {"count": 1, "number": 1}
     assert [event for event, _ in second.told if event != "waiting"] == ["attached", "done", "done"]
+
+
+def test_what_others_took_over_while_the_store_was_away_is_theirs(world: World) -> None:
+    node, other = call(count, to=10, pause=0.2), Driver(world.store.place)
+    other.start()
+    lost: list[str] = []
+
+    def watch(event: str, node: Node | None, **facts: Any) -> None:
+        world.watch(event, node, **facts)
+        if event == "tick" and runner.flying and not lost:
+            lost.extend(runner.flying)
+            assert world.store.place.create(f"{lost[0]}/lease/1", json.dumps({"driver": other.name}).encode())
+            runner._reclaim()
+
+    runner = Runner(world.store, Local(), Site(world.store.url, str(world.folder / "run"), str(world.folder / "cache")), {}, watch)
+    finished = runner.run(Plan({"x": node}))
+    other.stop()
+    assert finished.exit_code == 0 and finished.value(node) == [float(i) for i in range(10)]  # the first record wins, whoever wrote it
+    assert [event for event, _ in world.told if event != "waiting"] == ["queued", "done"] and ("waiting", "count") in world.told
 
 
 def test_the_lease_of_a_driver_that_ended_is_free(world: World) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from infra.dag import Fingerprints, Node, Plan, call, sweep
 from infra.schedule import Schedule, survivors
@@ -136,3 +136,42 @@ def test_a_node_that_is_tried_again_is_ready_again() -> None:
     assert world.ready() == []
     world.schedule.again(world.key(a))
     assert world.ready() == [a]
+
+
+def test_what_was_done_and_is_damaged_runs_again_with_what_it_needs_and_what_needs_it_waits() -> None:
+    a, b = numbers(2)
+    left = call(add, terms=[a])
+    top, beside = call(add, terms=[left, b]), call(add, terms=[b])
+    world = World(Plan({"top": top, "beside": beside}), left, b)
+    assert set(map(world.key, world.ready())) == {world.key(top), world.key(beside)}
+    world.schedule.start(world.key(top))
+    assert world.schedule.reopen([left]) == [world.key(a), world.key(left)]
+    assert world.schedule.again(world.key(top)) == []
+    assert world.ready() == [a, beside]
+    world.finish(a)
+    assert world.ready() == [left, beside]
+    world.finish(left)
+    assert set(map(world.key, world.ready())) == {world.key(top), world.key(beside)}
+
+
+def test_a_node_whose_input_fails_while_it_waits_to_be_tried_again_is_blocked() -> None:
+    (a,) = numbers(1)
+    top = call(add, terms=[a])
+    world = World(Plan({"top": top}), a)
+    world.schedule.start(world.key(top))
+    world.schedule.reopen([a])
+    world.finish(a, "failed")
+    assert world.schedule.again(world.key(top)) == [world.key(top)] and not world.schedule.unfinished()
+
+
+def test_records_are_asked_for_level_by_level() -> None:
+    nodes = numbers(4)
+    top = call(add, terms=[call(add, terms=nodes[:2]), call(add, terms=nodes[2:])])
+    asked: list[int] = []
+
+    def done(keys: Sequence[str]) -> tuple[str, ...]:
+        asked.append(len(keys))
+        return ()
+
+    Schedule(Plan({"top": top}), Fingerprints().key, done)
+    assert asked == [1, 2, 4]

@@ -41,6 +41,11 @@ def add(terms: list[float]) -> float:
 
 
 @revision(1)
+def summed(values: list[float]) -> float:
+    return sum(values)
+
+
+@revision(1)
 def paired(left: list[float], right: list[float], names: list[str] | None = None) -> list[list[float]]:
     """Members that belong together by index."""
     return [list(pair) for pair in zip(left, right, strict=True)]

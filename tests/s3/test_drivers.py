@@ -6,20 +6,26 @@ import json
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from infra.dag import Node, call
+from infra import settings
+from infra.dag import call
+from infra.errors import StoreError
 from infra.store import Store
-from tests.infra.toys import tensor, weigh
+from tests.infra.toys import add, count, number, summed, tensor, weigh
 from tests.infra.world import Refuses, World
 from tests.s3.models import CONFIG, MODEL, Bucket
-from tests.s3.proxy import Fault, proxied
+from tests.s3.proxy import Fault, Plan, Proxy, clear, proxied
 from tests.s3.seaweed import Server
+from tests.s3.test_place import forget
 
 pytestmark = pytest.mark.s3
 
@@ -136,7 +142,7 @@ def test_what_the_store_lost_or_spoiled_is_computed_again(bucket: Bucket, tmp_pa
 
 @pytest.mark.parametrize(("times", "code"), [(1, 0), (2, 5)])
 def test_what_comes_back_unlike_what_was_sent_is_written_again_once(
-    times: int, code: int, bucket: Bucket, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    times: int, code: int, bucket: Bucket, server: Server, tmp_path: Path
 ) -> None:
     """The store spoils an object before it is read for the first time."""
     spoiled: list[str] = []
@@ -148,8 +154,7 @@ def test_what_comes_back_unlike_what_was_sent_is_written_again_once(
             spoiled.append(key)
         return None
 
-    with proxied(server.port, plan) as proxy:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+    with through(server, plan):
         node = call(tensor, n=1 << 20)
         finished = World(tmp_path, bucket.url("store")).run(x=node)
     assert finished.exit_code == code and len(spoiled) == times
@@ -160,13 +165,48 @@ def test_what_comes_back_unlike_what_was_sent_is_written_again_once(
         assert finished.record(node).result["attempt"] not in spoiled[0]
 
 
-def test_a_finished_plan_costs_few_requests(bucket: Bucket, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with proxied(server.port) as proxy:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
-        nodes: dict[str, Node] = {f"n{i}": call(tensor, n=10 + i) for i in range(3)}
-        World(tmp_path, bucket.url("store")).run(**nodes)
-        proxy.requests.clear()
+@contextmanager
+def through(server: Server, plan: Plan = clear, patience: str = "120") -> Iterator[Proxy]:
+    """This process and its children reach the store by a proxy only."""
+    with proxied(server.port, plan) as proxy, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        patch.setenv("STOCKPOT_PATIENCE", patience)
+        settings.configure()
+        forget()
+        yield proxy
+    settings.configure()
+    forget()
+
+
+def test_a_finished_plan_costs_few_requests(bucket: Bucket, server: Server, tmp_path: Path) -> None:
+    nodes = {f"n{i}": call(tensor, n=10 + i) for i in range(3)}
+    World(tmp_path, bucket.url("store")).run(**nodes)
+    with through(server) as proxy:
         assert World(tmp_path, bucket.url("store")).run(Refuses(), **nodes).exit_code == 0
-    assert proxy.requests == {"GET": 1 + 3, "HEAD": 3 * 3}  # store.json, the records, and the sizes of three files each
+        assert proxy.requests == {"GET": 1 + 3, "HEAD": 3 * 3}  # store.json, the records, and the sizes of three files each
 
 
+def test_when_the_store_stays_away_trainings_keep_their_state_and_the_same_command_goes_on(bucket: Bucket, server: Server, tmp_path: Path) -> None:
+    node, later = call(count, to=300, pause=0.1), call(number, value=1)
+    top = call(add, terms=[call(summed, values=node), later])
+    with through(server, patience="2") as proxy:
+        world = World(tmp_path, bucket.url("store"))
+        world.every = 0.5
+
+        def leave() -> None:
+            while not any("/state/" in key for key in bucket.names()):
+                time.sleep(0.1)
+            proxy.refuse()
+
+        thread = threading.Thread(target=leave)
+        thread.start()
+        with pytest.raises(StoreError, match="run the same command"):
+            world.run(top=top)
+        thread.join()
+        assert not [event for event, _ in world.told if event == "failed"]
+        proxy.listen()
+        again = World(tmp_path, bucket.url("store"))
+        again.runs, again.every = 1, 0.5
+        assert again.run(top=top).exit_code == 0
+    told = b"".join(bucket.content(key) for key in bucket.names() if key.startswith("store/runs/2/"))
+    assert b'"restored"' in told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -95,9 +96,8 @@ def test_a_holder_without_a_heartbeat_is_none(place: Place, drivers: list[Driver
     assert drivers[0].acquire(["add-1"])["add-1"] == ""
 
 
-def test_drivers_beat(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "BEAT", 0.01)
-    driver = Driver(place)
+def test_drivers_beat(place: Place) -> None:
+    driver = Driver(place, beat=0.01)
     driver.start()
     deadline = time.monotonic() + 30
     while json.loads(place.read(f"drivers/{driver.name}.json") or b"")["beat"] < 3 and time.monotonic() < deadline:
@@ -105,3 +105,48 @@ def test_drivers_beat(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     assert json.loads(place.read(f"drivers/{driver.name}.json") or b"")["beat"] >= 3
     driver.stop()
     assert json.loads(place.read(f"drivers/{driver.name}.json") or b"")["ended"]
+
+
+def test_no_listing_is_asked_and_many_keys_are_taken_at_once(tmp_path: Path) -> None:
+    class Blind(Place):
+        def names(self, folder: str = "") -> list[str]:
+            raise AssertionError("a listing may be behind")
+
+    first, second = Driver(Blind(str(tmp_path)), run="r1"), Driver(Blind(str(tmp_path)))
+    first.start()
+    second.start()
+    keys = [f"add-{i}" for i in range(5)]
+    assert first.acquire(keys[:3]) == dict.fromkeys(keys[:3], "")
+    held = second.acquire(keys)
+    assert [bool(held[key]) for key in keys] == [True] * 3 + [False] * 2
+    assert f"process {os.getpid()}, run r1 since 20" in held["add-0"]
+    first.stop()
+    assert set(second.acquire(keys).values()) == {""}
+    assert first.holders(keys) == dict.fromkeys(keys, second.name)  # who comes back learns that it was taken over
+    second.stop()
+
+
+def test_a_driver_whose_heartbeats_fail_knows_that_others_may_take_it_for_dead(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    driver = Driver(place)
+    driver.start()
+    monkeypatch.setattr(lease.time, "monotonic", lambda: now)
+    driver._write(ended=False)
+    now += lease.PATIENCE - lease.BEAT - 1
+    assert not driver.lapsed
+    now += 2
+    assert driver.lapsed
+    driver._write(ended=False)
+    assert not driver.lapsed
+    driver.stop()
+
+
+def test_only_the_same_plan_is_attached_to(place: Place) -> None:
+    one, same, other = Driver(place, plan="p"), Driver(place, plan="p"), Driver(place, plan="q")
+    for driver in (one, same, other):
+        driver.start()
+    one.acquire(["add-1"])
+    assert same.acquire(["add-1"])["add-1"] and same.same_plan("add-1")
+    assert other.acquire(["add-1"])["add-1"] and not other.same_plan("add-1")
+    for driver in (one, same, other):
+        driver.stop()
