@@ -86,12 +86,13 @@ class States:
         self.failed: Callable[[str, str], None] = lambda name, reason: None  # told of each upload that failed
         self._own: list[int] = []
         self._sent: list[int] = []
-        self._over = False
+        self._over = self._used = False
         self._fs: Any = filesystem(place.url) if near else None
         self._uploads = Uploads(self._upload, lambda name, reason: self.failed(name, reason)) if near else None
 
     def save(self, step: int, write: Callable[[str], None]) -> None:
         """`write(folder)`, and the state stands on this disk; it is in a remote store once it was uploaded, which `settle` waits for."""
+        self._used = True
         name = f"{step}-{self.attempt}"
         if step not in self._own:
             local = self.near.at(f"{self.folder}/{name}")
@@ -132,6 +133,7 @@ class States:
 
         Damaged ones are passed over. Raises StoreError where the store is away and nothing is here.
         """
+        self._used = True
         here = self._names(self.near)
         away: Exception | None = None
         there: list[str] = []
@@ -171,8 +173,10 @@ class States:
         return local
 
     def clear(self) -> None:
-        """Remove every state: the node is done."""
+        """Remove every state: the node is done. What never asked for one has none."""
         self._over = True
+        if not self._used:
+            return
         if self._uploads:
             self._uploads.settle(LAST, drop=True)
             self.near.remove(os.path.dirname(self.folder))
