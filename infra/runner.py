@@ -58,6 +58,7 @@ class Runner:
         self.flying: dict[str, str] = {}  # key handed to the backend -> name in the schedule
         self.tries: Counter[str] = Counter()
         self.losses: Counter[str] = Counter()
+        self.retried: Counter[str] = Counter()  # requests to object storage that workers tried again, by kind of failure
         self.failures: dict[str, Outcome] = {}
         self.later: list[tuple[float, str]] = []  # retries that wait for their back-off
         self.started = False
@@ -207,7 +208,9 @@ class Runner:
             raise self.backend.lost(str(value))
         if kind != "outcome":
             self.watch(kind, None, value=value)
-        elif name := self.flying.pop(value.key, ""):
+            return
+        self.retried.update(value.retried)
+        if name := self.flying.pop(value.key, ""):
             if value.state == "done":
                 self._finish(name, "done")
             elif value.damaged:

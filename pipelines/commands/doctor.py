@@ -11,17 +11,17 @@ import platform
 import shutil
 import sys
 import urllib.request
-import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from infra import settings
 from infra.dag import Plan
-from infra.errors import INFRASTRUCTURE, OK, StoreError, exit_code_of
+from infra.errors import INFRASTRUCTURE, OK, exit_code_of
 from infra.hygiene import datasets
 from infra.secrets import redact
 from infra.store import Store
 from infra.store.place import is_local
+from infra.store.preflight import Preflight
 from pipelines.commands.models import scratch
 from pipelines.commands.session import tracking_uri
 from pipelines.commands.studies import Options, chosen, parse
@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
         _, options = parse(argv, Options, USAGE)
     store = Store(options.store or settings.default_store())
     checks: list[tuple[str, Check]] = [
-        ("python", python), ("packages", packages), ("store", lambda: writable(store)), ("disk of the store", lambda: disk(store.url)),
+        ("python", python), ("packages", packages), *store_checks(store), ("disk of the store", lambda: disk(store.url)),
         ("disk of the cache", lambda: disk(settings.cache_folder())), ("ray", lambda: ray(options)), ("mlflow", lambda: tracking(options, store)),
         ("accelerators", accelerators),
     ]  # fmt: skip
@@ -59,9 +59,9 @@ def main(argv: Sequence[str]) -> int:
 def told(name: str, check: Check, known: set[str]) -> int:
     """Print one line, and return the exit code of its failure or 0. A failure that is `known` is not told again."""
     try:
-        print(redact(f"ok    {name:<18} {check()}"), flush=True)
+        print(redact(f"ok    {name:<23} {check()}"), flush=True)
     except Exception as error:  # whatever is wrong is what a doctor reports
-        line = redact(f"FAIL  {name:<18} {(str(error).strip() or type(error).__name__).splitlines()[0]}")
+        line = redact(f"FAIL  {name:<23} {(str(error).strip() or type(error).__name__).splitlines()[0]}")
         if line in known:
             return OK
         print(line, flush=True)
@@ -88,17 +88,19 @@ def packages() -> str:
     return ", ".join(found)
 
 
-def writable(store: Store) -> str:
-    """Write a probe twice: the second exclusive creation must be refused, or two drivers would not see each other."""
-    if store.place.exists("store.json"):
-        store.prepare()
-    name = f"probes/{uuid.uuid4().hex}"
-    store.place.create(name, b"probe")
-    twice = store.place.create(name, b"again")
-    store.place.remove("probes")
-    if twice:
-        raise StoreError(f"{store.url}: a second exclusive creation was not refused; let one driver at a time use this store")
-    return f"{store.url} can be written, exclusive creation is honoured"
+def store_checks(store: Store) -> list[tuple[str, Check]]:
+    """What the preflight of a run finds, all of it; nothing more is asked of a store that is none of ours, or is away."""
+    try:
+        if store.place.exists("store.json"):
+            store.prepare()
+        found = Preflight(store.place).run()
+    except Exception as error:  # told as a failed check
+        return [("store", functools.partial(throw, error))]
+    return [(f"store: {one.name}", functools.partial(throw, one.error) if one.error else functools.partial(str, one.told)) for one in found]
+
+
+def throw(error: Exception) -> str:
+    raise error
 
 
 def disk(url: str) -> str:

@@ -24,7 +24,9 @@ from infra.secrets import redact
 from infra.store import Store
 from infra.store.pins import Pins
 from infra.store.place import is_local
+from infra.store.preflight import ready
 from infra.store.relatives import Ancestors, Relatives
+from infra.store.tries import retried, told
 from infra.tracking.journal import Journal
 from pipelines.commands import bar
 from pipelines.commands.fields import near
@@ -94,12 +96,20 @@ class Session:
             return relatives.seconds(node.function, ancestors.roots(node), node.arguments.get("steps")) if self.store.place.local else None
 
         self.view.begin(self.folder, lambda: self._begin(facts), expected)
-        with self.view:
-            finished = runner.run(plan)
+        before = retried()
+        try:
+            with self.view:
+                finished = runner.run(plan)
+        finally:
+            if line := told(runner.retried + (retried() - before)):
+                self.view.say(line, "dim")
         self.view.end(finished)
         return finished
 
     def _begin(self, facts: dict[str, Any]) -> None:
+        if not self.store.place.local:
+            for line in ready(self.store.place):
+                self.view.say(line, "yellow")
         self.began = True
         if not self.store.place.local:
             courier(self.url).attend(self.folder)

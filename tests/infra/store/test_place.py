@@ -66,6 +66,22 @@ def test_a_full_disk_is_one_line_and_leaves_no_part(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+def test_many_are_read_and_a_listing_is_a_stream(tmp_path: Path) -> None:
+    for place in (Place(str(tmp_path)), Place("memory://place")):
+        for name in ("a/b/c", "a/d", "e"):
+            place.write(name, name.encode())
+        assert place.read_many(["e", "nothing", "a/d"]) == {"e": b"e", "nothing": None, "a/d": b"a/d"}
+        assert sorted((name, size) for name, size, _ in place.find("a")) == [("b/c", 5), ("d", 3)]
+        assert sorted(name for name, _, _ in place.find()) == ["a/b/c", "a/d", "e"] and list(place.find("nowhere")) == []
+        assert place.exists("a/d") and not place.exists("a/x") and place.remove("a") and place.names() == ["e"]
+
+
+def test_a_url_with_a_secret_is_refused_and_not_repeated() -> None:
+    with pytest.raises(ValueError, match=r"s3://\*\*\*@bucket: credentials do not belong in a URL") as caught:
+        Place("s3://key:secret@bucket/store")
+    assert "secret" not in str(caught.value)
+
+
 def test_addresses_mean_the_same_in_every_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert absolute("a/../b") == absolute(f"file://{tmp_path}/b") == str(tmp_path / "b")
