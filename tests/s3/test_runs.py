@@ -18,6 +18,7 @@ from infra.courier import Courier, tell_to_stop
 from infra.store import Store
 from infra.tracking.journal import bring, events
 from tests.s3.models import Bucket
+from tests.s3.proxy import proxied
 from tests.s3.seaweed import Server
 
 pytestmark = pytest.mark.s3
@@ -39,8 +40,8 @@ print(json.dumps([outcome.state, outcome.code, outcome.error]))
 class Node:
     """A machine of its own: a process whose folders nobody else has."""
 
-    def __init__(self, folder: Path, store: Store) -> None:
-        self.folder, self.store = folder, store
+    def __init__(self, folder: Path, store: Store, **environment: str) -> None:
+        self.folder, self.store, self.environment = folder, store, environment
         folder.mkdir()
 
     @contextmanager
@@ -50,7 +51,7 @@ class Node:
         places = {name: str(self.folder / name) for name in ("HOME", "TMPDIR", "STOCKPOT_STATE")}
         Path(places["TMPDIR"]).mkdir(exist_ok=True)
         words = [sys.executable, "-c", WORKER, order]
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env={**os.environ, **places})
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env={**os.environ, **places, **self.environment})
         try:
             yield process
         finally:
@@ -112,3 +113,25 @@ def test_what_one_node_saved_another_resumes(store: Store, bucket: Bucket, tmp_p
     restored = [event for event in events(tmp_path / "driver" / "runs" / "1") if event["kind"] == "restored"]
     assert len(restored) == 1 and restored[0]["step"] > 0
     assert not [name for name in bucket.names() if "/state/" in name]
+
+
+def test_a_stop_while_the_store_is_away_leaves_the_state_on_the_disk_to_go_on_from(store: Store, server: Server, tmp_path: Path) -> None:
+    run, journals = store.place.at("runs/1"), tmp_path / "journals"
+    driver = Courier(run)
+    driver.attend(str(journals))
+    with proxied(server.port) as way:
+        own = {"AWS_ENDPOINT_URL": way.url, "STOCKPOT_STATE": os.environ["STOCKPOT_STATE"], "STOCKPOT_PATIENCE": "1"}  # the driver's own machine
+        one = Node(tmp_path / "a", store, **own)
+        with one.works(run, to=100_000, pause=0.01) as process:
+            until(lambda: [name for name in store.place.names("count-1/state") if name.endswith(".json")])
+            way.refuse()
+            time.sleep(2)
+            reached = max(int(name.split("-")[0]) for name in store.place.names("count-1/state"))
+            tell_to_stop(run)
+            state, code, text = outcome(process)
+            assert (state, code) == ("stopped", 4) and "on the disk of" in text
+        way.listen()
+        with one.works(store.place.at("runs/2"), to=100_000, pause=0.01) as process:
+            restored = until(lambda: bring(store.place, tmp_path) or [e for e in events(tmp_path / "runs" / "2") if e["kind"] == "restored"])
+            assert restored[0]["step"] == int(text.split()[3].rstrip(";")) > reached
+    driver.finish()
