@@ -123,7 +123,9 @@ def test_a_step_that_is_computed_again_replaces_its_state(place: Place) -> None:
 
 def test_a_done_node_has_no_states(place: Place) -> None:
     save(states(place), 1)
-    states(place, "b").clear()
+    second = states(place, "b")
+    assert restored(second) == (1, "1")
+    second.clear()
     assert states(place, "c").restore() is None and place.names("train-1/state") == []
 
 
