@@ -69,7 +69,7 @@ def transient(error: BaseException) -> str:
         code, status = code_of(error), status_of(error)
         if code in DAMAGED:
             return "checksum"
-        return (code if code.isalpha() else str(status)) if code in TRANSIENT or status in STATUSES else ""
+        return (code if code.isalpha() else f"HTTP {status}") if code in TRANSIENT or status in STATUSES else ""
     if isinstance(error, of.SSLError):
         return "" if re.search("CERTIFICATE_VERIFY_FAILED|WRONG_VERSION_NUMBER", str(error), re.IGNORECASE) else "connection"
     if isinstance(error, of.ConnectTimeoutError | of.ReadTimeoutError | TimeoutError):

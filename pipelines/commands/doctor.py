@@ -9,6 +9,7 @@ import importlib.util
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -20,8 +21,11 @@ from infra.errors import INFRASTRUCTURE, OK, exit_code_of
 from infra.hygiene import datasets
 from infra.secrets import redact
 from infra.store import Store
+from infra.store.listing import pages
+from infra.store.pins import sources
 from infra.store.place import is_local
-from infra.store.preflight import Preflight
+from infra.store.preflight import INODES, Preflight
+from infra.worker import source_root
 from pipelines.commands.models import scratch
 from pipelines.commands.session import tracking_uri
 from pipelines.commands.studies import Options, chosen, parse
@@ -29,6 +33,7 @@ from pipelines.commands.text import size
 
 USAGE = "usage: stockpot doctor [STUDY [PRESET] [--field value ...]] [--store URL] [--tracking URI]"
 LOW = 2 << 30  # bytes of a disk that is nearly full
+LONG = 60.0  # seconds for a cluster to answer
 PACKAGES = ("torch", "open_clip_torch", "ray", "mlflow", "safetensors", "fsspec", "pillow", "numpy")
 
 Check = Callable[[], str]  # what was found; raises with the remedy in its message
@@ -44,7 +49,8 @@ def main(argv: Sequence[str]) -> int:
     store = Store(options.store or settings.default_store())
     checks: list[tuple[str, Check]] = [
         ("python", python), ("packages", packages), *store_checks(store), ("disk of the store", lambda: disk(store.url)),
-        ("disk of the cache", lambda: disk(settings.cache_folder())), ("ray", lambda: ray(options)), ("mlflow", lambda: tracking(options, store)),
+        ("disk of the cache", lambda: disk(settings.cache_folder(), cached(plan, options))),
+        ("ray", lambda: ray(options)), ("mlflow", lambda: tracking(options, store)),
         ("accelerators", accelerators),
     ]  # fmt: skip
     known: set[str] = set()
@@ -103,16 +109,28 @@ def throw(error: Exception) -> str:
     raise error
 
 
-def disk(url: str) -> str:
+def disk(url: str, needed: int = 0) -> str:
     if not is_local(url):
         return f"{url} is not on this machine"
     folder = os.path.abspath(url)
     while not os.path.isdir(folder):
         folder = os.path.dirname(folder)
-    free = shutil.disk_usage(folder).free
-    if free < LOW:
-        raise OSError(f"{size(free)} free at {folder}; free some, or choose another place (--store, STOCKPOT_CACHE)")
-    return f"{size(free)} free at {folder}"
+    free, files = shutil.disk_usage(folder).free, os.statvfs(folder)
+    remedy = "free some, or choose another place (--store, STOCKPOT_CACHE)"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OSError(f"{folder} cannot be written; change its permissions, or choose another place (--store, STOCKPOT_CACHE)")
+    if files.f_files and files.f_favail < INODES:
+        raise OSError(f"room for {files.f_favail} more files at {folder}; {remedy}")
+    if free < LOW + needed:
+        raise OSError(f"{size(free)} free at {folder}{f', and the data takes {size(needed)}' if needed else ''}; {remedy}")
+    return f"{size(free)} free at {folder}{f' for {size(needed)} of data' if needed else ''}"
+
+
+def cached(plan: Plan | None, options: Options) -> int:
+    """The bytes of a plan's remote data that the node's cache will hold."""
+    urls = dict.fromkeys(url for node in (plan.nodes() if plan else ()) for url in sources(list(node.arguments.values())) if not is_local(url))
+    total = sum(facts[1] for url in urls for page in pages(url) for facts in page)
+    return min(total, options.cache_limit)
 
 
 def ray(options: Options) -> str:
@@ -120,8 +138,17 @@ def ray(options: Options) -> str:
         return "not wanted (--ray none)"
     if importlib.util.find_spec("ray") is None:
         raise ValueError("Ray is not installed; pip install 'ray[default,train,tune]', or run with --ray none")
-    version = importlib.import_module("ray").__version__
-    return f"Ray {version} can be imported; {'a local one is started by a run' if options.ray == 'local' else f'address {options.ray}'}"
+    if options.ray == "local":
+        return f"Ray {importlib.metadata.version('ray')} is installed; a local one is started by a run"
+    words = [sys.executable, "-m", "infra.backends.cluster.check", options.ray]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=LONG, cwd=source_root())
+    except subprocess.TimeoutExpired:
+        raise OSError(f"the cluster at {options.ray} did not answer in {LONG:.0f} s; check --ray, and that its nodes are up") from None
+    line = (done.stdout.strip().splitlines() or ["Ray ended without a word"])[-1]
+    if done.returncode:
+        raise OSError(line)
+    return line
 
 
 def tracking(options: Options, store: Store) -> str:
@@ -131,8 +158,11 @@ def tracking(options: Options, store: Store) -> str:
     if uri.startswith("sqlite:"):
         return f"{uri}, made on the first run"
     if uri.startswith(("http://", "https://")):
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=5) as answer:
-            return f"{redact(uri)} answers {answer.status}"
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/version", timeout=5) as answer:
+            there, here = answer.read(99).decode(errors="replace").strip(), importlib.metadata.version("mlflow")
+        if there.split(".")[:2] != here.split(".")[:2]:
+            raise ValueError(f"{redact(uri)} is MLflow {there}, the client here is {here}; pip install mlflow=={there}, or upgrade the server")
+        return f"{redact(uri)} is MLflow {there}, which matches {here} here"
     return f"{redact(uri)}, not asked"
 
 

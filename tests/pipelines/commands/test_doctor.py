@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 Stockpot = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -26,3 +28,27 @@ def test_each_thing_that_is_missing_is_told_with_the_rest(stockpot: Stockpot, tm
     assert done.returncode == 4 and "Traceback" not in done.stderr
     assert [line.split()[1] for line in failed] == ["store:", "store:", "mlflow", "data"]
     assert any("one class folder (only)" in line for line in failed)
+
+
+class Old(BaseHTTPRequestHandler):
+    """What a tracking server of years ago answers."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"1.2.3")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_what_does_not_match_and_what_does_not_answer_is_told(stockpot: Stockpot, tmp_path: Path) -> None:
+    with HTTPServer(("127.0.0.1", 0), Old) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        uri = f"http://127.0.0.1:{server.server_address[1]}"
+        done = stockpot("doctor", "--store", tmp_path / "store", "--tracking", uri, "--ray", "127.0.0.1:9")
+        server.shutdown()
+    failed = [line for line in done.stdout.splitlines() if line.startswith("FAIL")]
+    assert done.returncode == 4 and len(failed) == 2
+    assert "no Ray answers at 127.0.0.1:9" in failed[0] and "check --ray" in failed[0]
+    assert "is MLflow 1.2.3, the client here is" in failed[1] and "pip install mlflow==1.2.3" in failed[1]
