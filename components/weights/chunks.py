@@ -42,8 +42,13 @@ def chunk(url: str, start: int, total: int) -> bytes:
         return bytes(buffer)
     filesystem, name = remote(url)
     beyond = stop == total  # a byte more than the last chunk has: the file must end there
-    with found(url, stop):
-        content: bytes = filesystem.cat_file(name, start=start, end=stop + beyond)
+    try:
+        with found(url, stop):
+            content: bytes = filesystem.cat_file(name, start=start, end=stop + beyond)
+    except DataError as error:
+        if isinstance(error.__cause__, FileNotFoundError):  # nobody has said that it was there
+            raise FileNotFoundError(f"{url} does not exist") from error
+        raise
     if len(content) != stop - start:
         _long_as_told(url, start + len(content), stop)
     return content
