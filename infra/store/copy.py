@@ -24,7 +24,7 @@ from infra.store.record import Record
 from infra.store.store import Store
 from infra.store.verify import CHUNK, Expected, Hashed, Progress, digest_of, payload, pieces, verify
 
-THREADS = 8  # each holds a chunk
+THREADS = 16  # each holds a chunk
 GROUP = 128, 1 << 28  # nodes, and bytes, that are copied, read back and recorded together
 
 Read = Callable[[str, int, int], bytes]  # (url, first byte of a chunk, bytes of the file) -> the chunk

@@ -21,22 +21,25 @@ from infra.store.store import Store
 
 AGE = 24 * 3600.0  # seconds
 ATTEMPTS, RETIRED, LEFTOVERS, UPLOADS = "attempts that no record names", "retired records", "leftovers of interrupted writes", "unfinished uploads"
+SERVED = "payloads that have served, with their records"
 MANIFESTS, HEARTBEATS, PROBES = "manifests that no record names", "heartbeats of ended runs", "probes"
 IN_USE = "it is in use by now"
 OF_FINISHED = {"state": "training states of finished nodes", "lease": "leases of finished nodes", "failure.json": "failures of finished nodes"}
 LEFTOVER = re.compile(r"\.(.*\.partial|[0-9a-f]{32})")  # what a disk keeps of a write that was killed
+NODE = re.compile(rb"[A-Za-z_]\w*-[0-9a-z]+")
 PIN = re.compile(rb'"([0-9a-f]{20})"')
 
 Entry = tuple[str, int, float]  # name in the store, bytes, and when it was written by the store's clock
 
 
 class Waste(NamedTuple):
-    """A file that nothing needs; `upload` instead names an upload that was begun and not finished."""
+    """A file that nothing needs; `upload` instead names an upload that was begun and not finished. `seconds`: what a record's node took."""
 
     kind: str
     name: str
     size: int
     upload: str = ""
+    seconds: float = 0.0
 
     @property
     def key(self) -> str:
@@ -57,19 +60,31 @@ def garbage(name: str, record: Record | IntegrityError | None) -> str:
     return OF_FINISHED.get(part, "") if record else ""
 
 
-def plan(store: Store, aliased: Collection[str] = ()) -> Iterator[Waste]:
-    """All garbage; `aliased` are the URLs of payloads that a registry names."""
+def plan(store: Store, aliased: Collection[str] = (), unused: bool = False) -> Iterator[Waste]:
+    """All garbage; `aliased` are the URLs of payloads that a registry names.
+
+    unused: also payloads from which others were made, and which no alias, page or champion names, such as the trials of a finished sweep: what was
+    made from them stays done, and a later run that needs them computes them again. ValueError while a run goes on.
+    """
     place = store.place
     until, kept = now(place) - AGE, {url.removeprefix(f"{place.url}/") for url in aliased}
     gone = silent(store, AGE)
     alive = any(Driver(place).alive({name.removesuffix(".json") for name in place.names("drivers")} - gone).values())
+    if unused and alive:
+        raise ValueError(f"{place.url}: a run goes on, which may need what has served; try again at its end")
     pins: set[bytes] = set()
+    inputs: set[str] = set()
     manifests: list[Entry] = []
+    old_payloads: list[list[Waste]] = []
     for batch in batched(_folders(store), BATCH):
         nodes = {key: entries for key, entries in batch if KEY.fullmatch(key)}
         found = list(records(store, list(nodes)))
         pins.update(*(PIN.findall(content) for _, content, _ in found))
         known = {key: record for key, _, record in found}
+        if unused:
+            inputs.update(*(record.inputs for record in known.values() if isinstance(record, Record)))
+            settled = [key for key, entries in nodes.items() if all(changed < until for _, _, changed in entries)]
+            old_payloads += [_payload(nodes[key], known.get(key)) for key in settled]
         waste = [one for key, entries in nodes.items() for one in _of_node(entries, known.get(key), until, kept)]
         held = under_lease(store, list({one.key for one in waste}), gone) if alive else set()
         yield from (one for one in waste if one.key not in held)
@@ -81,9 +96,27 @@ def plan(store: Store, aliased: Collection[str] = ()) -> Iterator[Waste]:
                 yield from (Waste(HEARTBEATS, name, size) for name, size, _ in old)
             elif folder not in nodes:
                 yield from (Waste(PROBES if folder == "probes" else LEFTOVERS, name, size) for name, size, _ in old)
+    named = (_named(store) | {name.partition("/")[0] for name in kept}) if unused else set()
+    yield from (one for files in old_payloads for one in files if one.key in inputs and one.key not in named)
     if not alive:  # a run that goes on may read what it pinned before its first record names it
         yield from (Waste(MANIFESTS, name, size) for name, size, _ in manifests if _pin(name) not in pins)
     yield from (Waste(UPLOADS, name, size, upload) for name, upload, size, begun in uploads(place) if begun < until)
+
+
+def _payload(entries: Sequence[Entry], record: Record | IntegrityError | None) -> list[Waste]:
+    """The record of a node and the files that it names, the record first; nothing where it names none."""
+    if not isinstance(record, Record) or "attempt" not in record.result:
+        return []
+    files = {f"{record.key}/attempts/{record.result['attempt']}/{file['name']}" for file in record.result["files"]}
+    own = [Waste(SERVED, name, size, seconds=record.seconds) for name, size, _ in entries if name == f"{record.key}/record.json"]
+    return own + [Waste(SERVED, name, size) for name, size, _ in entries if name in files]
+
+
+def _named(store: Store) -> set[str]:
+    """The keys that pages and champions name."""
+    pages = [f"{folder}/{one.name}" for folder in ("reports", "champions") for one in store.place.find(folder)]
+    texts = (store.place.read(page) for page in pages if page.endswith((".html", ".json")))
+    return {found.decode() for text in texts for found in NODE.findall(text or b"")}
 
 
 def _pin(name: str) -> bytes:
@@ -124,8 +157,12 @@ def collect(store: Store, found: Iterable[Waste]) -> Iterator[tuple[Waste, str]]
         doomed = [one for one in batch if one.key not in held and _still(one, fresh.get(one.key))]
         spared = set(batch) - set(doomed)
         yield from ((one, IN_USE) for one in spared)
-        yield from discard(store.place, doomed)
+        records_first = sorted(doomed, key=lambda one: not one.name.endswith("/record.json"))
+        for _, some in groupby(records_first, lambda one: one.name.endswith("/record.json")):  # a record without its payload is damage
+            yield from discard(store.place, list(some))
 
 
 def _still(one: Waste, record: Record | IntegrityError | None) -> bool:
+    if one.kind == SERVED:
+        return isinstance(record, Record)
     return bool(one.upload) or not KEY.fullmatch(one.key) or garbage(one.name, record) == one.kind

@@ -9,14 +9,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from infra.errors import OK, PARTIAL
-from infra.store.gc import IN_USE, Waste, collect, plan
+from infra.store.gc import IN_USE, SERVED, Waste, collect, plan
 from infra.store.store import Store
 from pipelines.commands import studies
 from pipelines.commands.session import command_line, open_store, tracking_uri
 from pipelines.commands.studies import Where, option, parse
-from pipelines.commands.text import columns, counted, size
+from pipelines.commands.text import clock, columns, counted, size
 
-USAGE = "usage: stockpot gc [--store URL] [--yes]   (nothing younger than a day, and nothing of a node that is being computed)"
+USAGE = "usage: stockpot gc [--store URL] [--unused] [--yes]   (nothing younger than a day, and nothing of a node that is being computed)"
 SHOWN = 5  # of what could not be removed
 
 
@@ -25,6 +25,7 @@ class Options(Where):
     """What to remove."""
 
     yes: bool = option(False, "remove it; without this the plan is printed")
+    unused: bool = option(False, "also payloads that others were made from, and that no page, alias or champion names: trials of finished sweeps")
     tracking: str = option("", "MLflow whose aliases name what is kept (default: $MLFLOW_TRACKING_URI, else a database beside a local store)")
 
 
@@ -33,11 +34,15 @@ def main(argv: Sequence[str]) -> int:
     if words:
         raise ValueError(f"{words[0]!r} is one word too many; {USAGE}")
     store = open_store(options, create=False)
-    found = list(plan(store, aliased(store, options.tracking)))
+    found = list(plan(store, aliased(store, options.tracking), options.unused))
     if not found:
         print(f"{store.url}: nothing to remove")
         return OK
     table(found)
+    if served := [one for one in found if one.kind == SERVED and one.name.endswith("/record.json")]:
+        functions = Counter(one.key.rpartition("-")[0] for one in served)
+        work = clock(sum(one.seconds for one in served))
+        print(f"\na later run that needs them computes again: {', '.join(f'{count} {name}' for name, count in functions.items())}, {work} of work")
     if not options.yes:
         print(f"\n{counted(len(found), 'file')}, {size(sum(one.size for one in found))}; to remove them: {command_line(['gc', *argv, '--yes'])}")
         return OK

@@ -11,7 +11,7 @@ import pytest
 
 from infra.store import Store
 from infra.store import gc as collection
-from infra.store.gc import ATTEMPTS, HEARTBEATS, IN_USE, LEFTOVERS, MANIFESTS, OF_FINISHED, PROBES, RETIRED, Waste, collect, plan
+from infra.store.gc import ATTEMPTS, HEARTBEATS, IN_USE, LEFTOVERS, MANIFESTS, OF_FINISHED, PROBES, RETIRED, SERVED, Waste, collect, plan
 from infra.store.lease import Driver
 from tests.infra.store.made import aged, everything, node
 
@@ -132,3 +132,24 @@ def test_the_bound_of_a_batch_changes_nothing(store: Store, monkeypatch: pytest.
     whole = names(list(plan(store)))
     monkeypatch.setattr(collection, "BATCH", 1)
     assert names(list(plan(store))) == whole
+
+
+def test_what_has_served_goes_when_asked_and_what_a_page_or_an_alias_names_stays(store: Store) -> None:
+    for key in ("best-1", "train-5", "train-6", "train-7"):
+        node(store, key, {"model": b"weights"}, inputs={"train-1": "0", "train-5": "0", "train-6": "0", "score-1": "0"} if key == "best-1" else {})
+    node(store, "score-1", inputs={"train-7": "0"})
+    store.place.write("reports/s/index.html", b"<p>the winner is train-6")
+    aged(store)
+    found = names(list(plan(store, [store.place.at("train-5/attempts/a")], unused=True)))
+    assert found.pop(SERVED) == {f"{key}/{name}" for key in ("train-1", "train-7") for name in ("record.json", "attempts/a/model")}
+    assert found == names(list(plan(store)))
+    list(collect(store, list(plan(store, unused=True))))
+    assert {key for key in store.keys() if store.has(key)} == {"best-1", "score-1", "train-6"}  # noqa: SIM118
+    assert not [name for name in everything(store) if name.startswith("train-7")]
+    driver = Driver(store.place)
+    driver.start()
+    try:
+        with pytest.raises(ValueError, match="a run goes on"):
+            list(plan(store, unused=True))
+    finally:
+        driver.stop()

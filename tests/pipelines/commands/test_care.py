@@ -63,6 +63,9 @@ def test_gc_plans_first_and_removes_when_told(stockpot: Stockpot, left: Store) -
     assert done.returncode == 0 and "removed" in done.stdout, done.stderr
     assert not left.place.exists("train-0123/attempts/b/model")
     assert "nothing to remove" in stockpot("gc", "--store", left.url).stdout
+    unused = stockpot("gc", "--store", left.url, "--unused")
+    assert unused.returncode == 0 and "a later run that needs them computes again: " in unused.stdout and "2 train" in unused.stdout, unused.stderr
+    assert stockpot("gc", "--store", left.url, "--unused", "--yes").returncode == 0
     assert stockpot("verify", "--store", left.url).returncode == 0
     assert stockpot("run", "soup", "smoke", "--store", left.url, "--ray", "none").returncode == 0
 
