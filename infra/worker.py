@@ -25,7 +25,7 @@ from infra.owned import scratch
 from infra.run import Map, WorkerRun, in_order
 from infra.secrets import redact
 from infra.store import Record, Store
-from infra.store.payload import damaged, unlike
+from infra.store.payload import damaged, first_unlike
 from infra.store.record import encode
 from infra.store.tries import retried
 from infra.tracking.journal import Journal
@@ -89,7 +89,7 @@ def saved(value: Any, job: Job, store: Store, map: Map) -> tuple[str, list[dict[
         files = [{"name": file.name, "size": file.size, "digest": file.digest} for file in value.save(url, map)]
         if store.place.local or job.place.digest is None:
             return attempt, files
-        reason = next((found for file in files if (found := unlike(store, f"{job.key}/attempts/{attempt}", file, job.place.digest))), "")
+        reason = first_unlike(store, f"{job.key}/attempts/{attempt}", files, job.place.digest)
         if not reason:
             return attempt, files
     raise IntegrityError(f"{reason}, after it was written a second time; check the store and the way there: stockpot doctor")

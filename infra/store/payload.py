@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from infra.errors import IntegrityError
-from infra.store.store import Store
+from infra.store.store import SMALL, Store, one_chunk
 
 Digest = Callable[[str], str]  # of the bytes at a URL
 
@@ -28,19 +28,27 @@ def damaged(store: Store, keys: Sequence[str], digest: Digest | None = None) -> 
     return {key: (attempt, reason) for key, attempt, reason in reversed(wrong)}  # the first of several
 
 
+def first_unlike(store: Store, folder: str, files: Sequence[Mapping[str, Any]], digest: Digest) -> str:
+    """What is wrong with the first of a payload's files that is not as recorded, or ""."""
+    return next(filter(None, store.place.each(lambda file: unlike(store, folder, file, digest), files)), "")
+
+
 def unlike(store: Store, folder: str, file: Mapping[str, Any], digest: Digest | None) -> str:
-    """What is wrong with one file of a payload, or ""."""
-    name = f"{folder}/{file['name']}"
-    url, size = store.place.at(name), store.place.size(name)
+    """What is wrong with one file of a payload, or "". With `digest` all of its bytes are read: of a small one in one request."""
+    name, size, found = f"{folder}/{file['name']}", None, file["digest"]
+    url = store.place.at(name)
+    try:
+        if digest is None or file["size"] > SMALL:
+            size = store.place.size(name)
+            found = digest(url) if digest is not None and size == file["size"] else found
+        elif (content := store.place.read(name)) is not None:
+            size, found = len(content), one_chunk(content)
+    except Exception as error:  # it went, or was cut short, between two looks at it
+        if not isinstance(error, FileNotFoundError) and getattr(error, "exit_code", None) != IntegrityError.exit_code:
+            raise
+        found = ""
     if size is None:
         return f"{url} is gone from the store"
     if size != file["size"]:
         return f"{url} has {size} bytes, {file['size']} were recorded"
-    try:
-        return f"{url} has other bytes than were recorded" if digest and digest(url) != file["digest"] else ""
-    except FileNotFoundError:
-        return f"{url} is gone from the store"
-    except Exception as error:
-        if getattr(error, "exit_code", None) == IntegrityError.exit_code:  # cut short while it was read
-            return f"{url} has other bytes than were recorded"
-        raise
+    return "" if found == file["digest"] else f"{url} has other bytes than were recorded"

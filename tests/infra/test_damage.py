@@ -42,10 +42,12 @@ def changed(path: Path) -> None:
     path.write_bytes(b"y" + path.read_bytes()[1:])
 
 
-@pytest.mark.parametrize(("fn", "n", "name"), [(rows, 1000, ROWS), (tensor, 1000, CONFIG), (tensor, LARGE, MODEL)])
-@pytest.mark.parametrize("spoil", [gone, short, changed])
+CASES = [(rows, 1000, ROWS, short), (tensor, 1000, CONFIG, gone), (tensor, 1000, CONFIG, changed), (tensor, LARGE, MODEL, gone)]
+
+
+@pytest.mark.parametrize(("fn", "n", "name", "spoil"), [*CASES, (tensor, LARGE, MODEL, changed)])
 def test_a_damaged_input_is_computed_again_before_the_node_that_needs_it(
-    world: World, spoil: Callable[[Path], None], fn: Callable[..., Any], n: int, name: str
+    world: World, fn: Callable[..., Any], n: int, name: str, spoil: Callable[[Path], None]
 ) -> None:
     first, second = call(fn, n=n), call(fn, n=n + 1)
     before = world.run(x=first, y=second)
