@@ -14,6 +14,7 @@ from infra.store.place import Place
 from infra.store.record import FORMAT, Record, decode, locate
 
 SMALL = 1 << 20  # bytes of a file that is checked before it is opened
+CHECKED: set[str] = set()  # URLs of small files that were as recorded: an attempt's files never change, and one model has many readers
 
 
 def small(record: Record) -> list[Mapping[str, Any]]:
@@ -33,7 +34,6 @@ class Store:
         self.place = Place(url)
         self.url = self.place.url
         self._records: dict[str, bytes] = {}  # records are immutable: each is read once
-        self._checked: set[str] = set()  # small files that are as recorded
 
     def prepare(self, *, write: bool = True) -> None:
         """Check that the store is of this format and, with `write`, that it can be written, before anything is computed.
@@ -119,13 +119,13 @@ class Store:
         Raises IntegrityError. Large ones are checked by who streams them.
         """
         expected = {f"{record.key}/attempts/{record.result['attempt']}/{file['name']}": file for record in records for file in small(record)}
-        fresh = {name: file for name, file in expected.items() if name not in self._checked}
+        fresh = {name: file for name, file in expected.items() if self.place.at(name) not in CHECKED}
         contents = self.place.read_many(fresh) if fresh else {}
         for name, file in fresh.items():
             content = contents[name]
             if content is None or len(content) != file["size"] or one_chunk(content) != file["digest"]:
                 raise IntegrityError(f"{self.place.at(name)}: {'is gone' if content is None else 'is not as recorded'}; run the same command again")
-        self._checked.update(fresh)
+        CHECKED.update(map(self.place.at, fresh))
 
     def open(self, record: Record) -> Any:
         """What a record stands for; a payload is opened at its URL, and its type is imported only now."""
