@@ -141,9 +141,7 @@ def test_what_the_store_lost_or_spoiled_is_computed_again(bucket: Bucket, tmp_pa
 
 
 @pytest.mark.parametrize(("times", "code"), [(1, 0), (2, 5)])
-def test_what_comes_back_unlike_what_was_sent_is_written_again_once(
-    times: int, code: int, bucket: Bucket, server: Server, tmp_path: Path
-) -> None:
+def test_what_comes_back_unlike_what_was_sent_is_written_again_once(times: int, code: int, bucket: Bucket, server: Server, tmp_path: Path) -> None:
     """The store spoils an object before it is read for the first time."""
     spoiled: list[str] = []
 

@@ -156,3 +156,17 @@ def test_an_upload_that_nobody_reads_is_sent_again(bucket: Bucket, server: Serve
         client = fsspec.filesystem("s3", endpoint_url=proxy.url, config_kwargs={"read_timeout": 0.5})
         client.pipe_file(bucket.url("a"), b"content")
         assert bucket.content("a") == b"content" and proxy.faults["stall"] == 1
+
+
+def test_an_answer_that_is_lost_on_a_used_connection_is_no_rival(bucket: Bucket, server: Server) -> None:
+    """There the HTTP client itself sends the request again, so that the first answer that is seen may be the refusal of one's own object."""
+    settings.configure()
+    faults: list[Fault] = []
+    with proxied(server.port, lambda method, *_: faults.pop() if faults and method == "PUT" else None) as proxy:
+        client = fsspec.filesystem("s3", endpoint_url=proxy.url)
+        for number in range(3):
+            faults[:] = [Fault("lost")] * min(number, 1)
+            client.pipe_file(bucket.url(f"{number}"), b"content", mode="create")
+        assert proxy.faults["lost"] == 2 and bucket.names() == ["0", "1", "2"]
+        with pytest.raises(OSError, match="pre-conditions"):
+            client.pipe_file(bucket.url("2"), b"another", mode="create")
