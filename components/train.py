@@ -98,7 +98,8 @@ def train(
         state.write(folder, groups, {**facts, "step": step + 1, "loss": loss, "losses": settled(), "seen": watch.seen})
 
     training(bound)
-    for step, batch in ahead(lambda step: batches(*stepper.draw(len(examples), step)), start, steps, device):
+    coming = batches.coming(stepper.draw, start, steps)
+    for step, batch in ahead(lambda step: batches(*stepper.draw(len(examples), step)), start, steps, device, coming):
         losses.append(stepper(batch, step))
         if (step + 1) % EVERY == 0 or step + 1 == steps:
             loss = sum(settled()) / len(losses)

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from components.types import DataError
 
 LONGEST = 1024  # bytes of a whole name; 255 of each part, as file systems have it
+PLAIN = re.compile(r"(?=.{1,255}\Z)\w[\w-]*(\.\w[\w-]*)*(/\w[\w-]*(\.\w[\w-]*)*)*", re.ASCII)  # nothing in it means anything to anybody
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif")
 
 
@@ -24,6 +25,8 @@ def hidden(name: str) -> bool:
 
 def safe(name: str, where: str) -> str:
     """The canonical form of a relative name ("./a//b" is "a/b"); DataError where it may leave its folder once anything decodes it."""
+    if PLAIN.fullmatch(name):
+        return name
     if reason := _danger(name):
         raise DataError(f"{where}: the name {shown(name)!a} is refused: it {reason}; rename it")
     return "/".join(part for part in name.split("/") if part not in ("", "."))

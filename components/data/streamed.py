@@ -9,6 +9,7 @@ themselves, near ones together.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -65,6 +66,7 @@ class Streamed:
         fits = len(sizes) if origin.whole or window <= self.budget < int(self.offsets[-1]) else int(np.searchsorted(np.cumsum(sizes), self.budget))
         self.kept = fits if len(sizes) and int(sizes.max()) <= self.budget else 0
         self._coming: dict[int, Future[bool]] = {}
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self.shapes)
@@ -90,12 +92,10 @@ class Streamed:
 
     def bring(self, pieces: Sequence[int] | Indices) -> list[Future[bool]]:
         """Have some pieces fetched, unless they are here or on their way."""
-        for piece in map(int, pieces):
-            if piece not in self._coming:
-                self._coming[piece] = _pool().submit(self._bring, piece)
-        found = [self._coming[int(piece)] for piece in pieces]
-        for piece in [piece for piece, future in list(self._coming.items()) if future.done()]:
-            self._coming.pop(piece, None)
+        with self._lock:
+            self._coming = {piece: future for piece, future in self._coming.items() if not future.done()}
+            found = [self._coming.get(int(piece)) or _pool().submit(self._bring, int(piece)) for piece in pieces]
+            self._coming.update(zip(map(int, pieces), found, strict=True))
         return found
 
     def _cut(self) -> Indices:

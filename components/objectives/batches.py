@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -13,8 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 from components.data import chance
+from components.data.lookahead import Lookahead, lookahead
 from components.models.classifier import Classifier
 from components.types import Batch, Examples
+
+WAITING = 4  # batches that wait for their bytes at a time, whatever the cores
 
 
 class Batches:
@@ -27,6 +31,10 @@ class Batches:
         if objective.captioned:
             self.captions, self.tokenise = captions(examples, labels, objective.prompts, classifier.classes), classifier.tokenise
 
+    def coming(self, draw: Callable[[int, int], tuple[NDArray[np.int64], Any]], start: int, steps: int) -> Lookahead | None:
+        """What goes ahead of the steps where the examples are read from afar; `draw(n, step)` says which ones a step reads."""
+        return lookahead(self.examples, lambda step: draw(len(self.examples), step)[0], start, steps)
+
     def __call__(self, indices: NDArray[np.int64], seeds: NDArray[np.uint64]) -> Batch:
         images = self.views(self.examples.images(indices), self.preprocess, seeds)
         labels = torch.from_numpy(self.labels[indices])
@@ -37,19 +45,27 @@ class Batches:
         return Batch(images, labels, self.tokenise(chosen), self.seed)
 
 
-def ahead(make: Callable[[int], Batch], start: int, steps: int, device: str) -> Iterator[tuple[int, Batch]]:
-    """(step, make(step)) in order. For an accelerator they are made in threads while it computes; a CPU has no time to spare."""
-    if device == "cpu":
+def ahead(
+    make: Callable[[int], Batch], start: int, steps: int, device: str, coming: Lookahead | None = None
+) -> Iterator[tuple[int, Batch]]:
+    """(step, make(step)) in order. They are made in threads for an accelerator while it computes, and where examples come from afar.
+
+    A CPU has no time to spare, but waiting is not computing. `coming` is told how far this is.
+    """
+    if device == "cpu" and coming is None:
         yield from ((step, make(step)) for step in range(start, steps))
         return
-    threads = len(os.sched_getaffinity(0))
+    threads = max(WAITING if coming else 1, len(os.sched_getaffinity(0)))
     pool, waiting = ThreadPoolExecutor(threads), deque[Future[Batch]]()
-    try:
-        for step in range(start, steps):
-            waiting.extend(pool.submit(make, later) for later in range(step + len(waiting), min(step + threads + 1, steps)))
-            yield step, waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with coming or contextlib.nullcontext():
+        try:
+            for step in range(start, steps):
+                waiting.extend(pool.submit(make, later) for later in range(step + len(waiting), min(step + threads + 1, steps)))
+                if coming:
+                    coming.reached(step)
+                yield step, waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def captions(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 import tarfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import pytest
 
 from components.data import Corrupted, Folder, Invert, Mixture, Npz, Parquet, Split, WebDataset, order, source, stream, streamed
 from components.data.examples import Rows
+from components.data.lookahead import lookahead
+from components.objectives.batches import ahead
 from components.types import DataError, Dataset, Local
 from tests.components.data.pictures import encoded, photo
 from tests.components.data.test_captioned import labelled, tar
@@ -130,6 +133,30 @@ def test_what_is_compressed_as_a_whole_cannot_be_larger(tmp_path: Path) -> None:
     tar(tmp_path / "x.tar.gz", labelled(0, 40), "w:gz")
     with pytest.raises(ValueError, match=r"even encoded, its images exceed .* raise --cache_limit, or store them otherwise"):
         WebDataset(str(tmp_path)).open(Local(str(tmp_path / "run"), cache_limit=20_000))
+
+
+def test_training_from_afar_is_training(tmp_path: Path, away: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same batches in the same order, with pieces brought ahead; a piece is fetched once a window, and no thread stays."""
+    monkeypatch.setattr(order, "SHARD", 4)
+    monkeypatch.setattr(order, "WINDOW", 4)
+    order._shards.cache_clear(), order._window.cache_clear()
+    found = WebDataset(f"{away}/tars").open(Local(str(tmp_path / "run"), cache_limit=int(SIZE * 0.8)))
+    wanted = WebDataset(str(tmp_path / "here" / "tars")).open(Local(str(tmp_path / "plenty")))
+    assert found.pixels.kept == len(found.pixels.starts) - 1 > 8  # type: ignore[attr-defined]
+    threads, steps = threading.active_count(), 3 * N // 6
+
+    def draw(step: int) -> np.ndarray:
+        return order.batch(N, 6, 1, step)
+
+    coming = lookahead(found, draw, 2, steps)
+    assert coming is not None and lookahead(wanted, draw, 2, steps) is None
+    batches = dict(ahead(lambda step: found.images(draw(step)), 2, steps, "cpu", coming))  # type: ignore[arg-type,return-value]
+    assert list(batches) == list(range(2, steps))
+    for step, images in batches.items():
+        assert all(np.array_equal(a, b) for a, b in zip(images, wanted.images(draw(step)), strict=True))  # type: ignore[call-overload]
+    left = {thread.name for thread in threading.enumerate() if "lookahead" in thread.name or "ThreadPool" in thread.name}
+    assert not left and threading.active_count() <= threads + streamed.READERS
+    order._shards.cache_clear(), order._window.cache_clear()
 
 
 def opened(reader: bytes, cache: str, limit: int, log: str) -> None:
