@@ -130,7 +130,7 @@ def test_faults_are_survived_and_counted(
     content = os.urandom(2 * CHUNK + 5)
     bucket.client.put_object(Bucket=bucket.name, Key="store/big", Body=content)
     with proxied(server.port, once(dict.fromkeys(("GET", "PUT", "HEAD", "DELETE"), kind))) as proxy:
-        behind(proxy, monkeypatch, config_kwargs={"read_timeout": 0.5})
+        behind(proxy, monkeypatch, config_kwargs={"read_timeout": 1.0 if kind == "stall" else 20.0})
         before = retried()
         assert place.create("lease", b"driver") and place.exists("lease") and place.read("lease") == b"driver"
         fsspec.filesystem("s3").get_file(place.at("big"), str(tmp_path / "big"))
@@ -140,8 +140,7 @@ def test_faults_are_survived_and_counted(
             assert file.read(5) == content[CHUNK : CHUNK + 5]
         assert place.names() == ["big", "lease"] and place.remove("lease") and not place.exists("lease")
         counted = retried() - before
-    assert proxy.faults[kind] >= 5 and counted.total() <= proxy.faults[kind]  # what has no body cannot be cut
-    assert counted.total() == proxy.faults[kind] or kind in ("cut", "stall", "reset"), counted
+    assert proxy.faults[kind] >= 5 and (counted.total() >= proxy.faults[kind] or kind in ("cut", "stall", "reset"))  # what has no body is not cut
     assert counted or kind == "reset"  # which aiohttp itself tries again, once, without a word
 
 
