@@ -7,11 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ray import tune
+from ray.tune.execution import class_cache
 from ray.tune.schedulers import FIFOScheduler
 
 from infra.job import Job, Outcome
 from infra.worker import execute
 
+# Tune would hand the driver's AWS keys to each trial by a runtime_env, which Ray logs in full; nodes have credentials of their own
+class_cache.ENV_VARS_TO_PROPAGATE -= {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
 LOSSES = 5  # how often a trial may lose its process (pre-emption, a killed worker) before it counts as failed
 
 
