@@ -16,6 +16,7 @@ from infra.errors import IntegrityError
 from infra.store.discard import discard, uploads
 from infra.store.inventory import BATCH, KEY, batched, now, records, silent
 from infra.store.lease import Driver
+from infra.store.parallel import ordered
 from infra.store.record import Record
 from infra.store.store import Store
 
@@ -76,9 +77,12 @@ def plan(store: Store, aliased: Collection[str] = (), unused: bool = False) -> I
     inputs: set[str] = set()
     manifests: list[Entry] = []
     old_payloads: list[list[Waste]] = []
-    for batch in batched(_folders(store), BATCH):
+
+    def look(batch: list[tuple[str, list[Entry]]]) -> list[tuple[str, bytes, Record | IntegrityError]]:
+        return list(records(store, [key for key, _ in batch if KEY.fullmatch(key)]))
+
+    for batch, found in ordered(look, batched(_folders(store), BATCH), 1):  # records are read while the listing goes on
         nodes = {key: entries for key, entries in batch if KEY.fullmatch(key)}
-        found = list(records(store, list(nodes)))
         pins.update(*(PIN.findall(content) for _, content, _ in found))
         known = {key: record for key, _, record in found}
         if unused:
