@@ -117,6 +117,12 @@ class Proxy:
         await asyncio.gather(*left, return_exceptions=True)
 
     async def _pass_on(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await self._met(request)
+        except (aiohttp.ClientError, ConnectionError):  # the server went away, or the client
+            return reset(request)
+
+    async def _met(self, request: web.BaseRequest) -> web.StreamResponse:
         self.requests[request.method] += 1
         where = (request.method, request.path, dict(request.query), dict(request.headers))
         fault = await self._loop.run_in_executor(self._threads, self.plan, *where) or Fault("")
@@ -135,13 +141,9 @@ class Proxy:
         headers = [(name, value) for name, value in request.headers.items() if name.lower() not in OWN]
         url = URL(f"http://127.0.0.1:{self.server}{request.raw_path}", encoded=True)
         silent = ("User-Agent", "Content-Type", "Accept", "Accept-Encoding")
-        try:
-            async with self._client.request(
-                request.method, url, headers=headers, data=io.BytesIO(body), skip_auto_headers=silent, allow_redirects=False
-            ) as answer:
-                return await self._answer(request, answer, fault)
-        except aiohttp.ClientError:  # the server went away
-            return reset(request)
+        given = {"headers": headers, "data": io.BytesIO(body), "skip_auto_headers": silent, "allow_redirects": False}
+        async with self._client.request(request.method, url, **given) as answer:
+            return await self._answer(request, answer, fault)
 
     async def _answer(self, request: web.BaseRequest, answer: aiohttp.ClientResponse, fault: Fault) -> web.StreamResponse:
         bare = request.method == "HEAD" or not answer.content_length
