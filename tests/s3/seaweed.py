@@ -104,7 +104,7 @@ def taken(port: int) -> bool:
 
 def ports(first: int = 0) -> list[int]:
     """As many free ports as a server needs, below those that the system hands out by itself."""
-    free = (port for port in range(first or 20_000 + os.getpid() % 5_000, 32_000) if not taken(port))
+    free = (port for port in range(first or 20_000 + os.getpid() * len(PORTS) % 11_000, 32_000) if not taken(port))
     found = list(itertools.islice(free, len(PORTS)))
     if len(found) < len(PORTS):
         raise OSError(f"{len(PORTS)} free ports below 32000 were not found")
