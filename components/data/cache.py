@@ -3,6 +3,7 @@
 A folder is built beside its final name and renamed; `done.json` inside it lists its files and sizes. Its builder holds a lock that dies
 with it, so that what a killed one leaves behind is known for what it is. What a process has mapped is locked by it as well. The limit holds
 for everything in the cache: room is reserved before it is written to, and made by removing what was used least recently and is not in use.
+What else lies in that folder, which may be a whole disk of the node's, is nobody's business here.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,7 +23,7 @@ from components.types import Run
 
 T = TypeVar("T")
 DONE, PIECES = "done.json", "pieces"
-STATES = "states"  # training states that lie beside, which belong to others
+PIECE = re.compile(r"[0-9a-f]{64}(\.tmp)?")
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -74,6 +76,12 @@ def room(run: Run, wanted: int, reserve: Callable[[], None] = lambda: None) -> i
         return left
 
 
+def used(folder: str) -> None:
+    """Somebody uses what belongs to this folder."""
+    with contextlib.suppress(FileNotFoundError):
+        os.utime(os.path.join(folder, DONE))
+
+
 def named(cache: str, path: str, name: str) -> None:
     """Rename something in the cache, when nobody counts: who lists a folder may see neither the old name nor the new one."""
     with locked(os.path.join(cache, "room.lock")):
@@ -122,31 +130,30 @@ class Full(Exception):
 
 
 def _entries(cache: str) -> Iterator[tuple[float, str, int]]:
-    """(last use, path, bytes) of each folder and piece."""
-    for parent in (cache, os.path.join(cache, PIECES)):
-        for entry in os.scandir(parent) if os.path.isdir(parent) else ():
-            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
-                if entry.name in (PIECES, STATES) or entry.name.endswith(".lock"):
-                    continue
-                if entry.is_file():
-                    state = entry.stat()
-                    yield 0.0 if entry.name.endswith(".tmp") else state.st_mtime, entry.path, state.st_size
-                else:
-                    yield _opened(entry.path), entry.path, sum(each.stat().st_size for each in os.scandir(entry.path))
+    """(last use, path, bytes) of each folder and piece that is the cache's own."""
+    pieces = os.path.join(cache, PIECES)
+    for entry in os.scandir(pieces) if os.path.isdir(pieces) else ():
+        with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+            if PIECE.fullmatch(entry.name):
+                yield 0.0 if entry.name.endswith(".tmp") else entry.stat().st_mtime, entry.path, entry.stat().st_size
+    for entry in os.scandir(cache):
+        with contextlib.suppress(FileNotFoundError):
+            finished = os.path.join(entry.path, DONE)
+            if os.path.exists(f"{_key(entry.path)}.lock") and entry.is_dir() and (entry.name.endswith(".tmp") or os.path.exists(finished)):
+                used = os.path.getmtime(finished) if os.path.exists(finished) else 0.0
+                yield used, entry.path, sum(each.stat().st_size for each in os.scandir(entry.path))
 
 
-def _opened(folder: str) -> float:
-    with contextlib.suppress(FileNotFoundError):
-        return os.path.getmtime(os.path.join(folder, DONE))
-    return 0.0
+def _key(path: str) -> str:
+    """The folder that a path is, or is about to be or was: both lie beside it, under the same lock."""
+    return path.removesuffix(".tmp").rpartition(".")[0] if path.endswith(".tmp") else path
 
 
 def _removed(path: str) -> bool:
     """Remove a folder or a piece that is neither being made nor mapped; whether it was one."""
     with contextlib.ExitStack() as stack, contextlib.suppress(FileNotFoundError):
-        lock = path.removesuffix(".tmp").rpartition(".")[0] if path.endswith(".tmp") else path  # made beside, under the same lock
-        inside = [os.path.join(path, name) for name in os.listdir(path) if name.endswith(".bin")] if os.path.isdir(path) else [path]
-        for held in [f"{lock}.lock", *inside] if os.path.isdir(path) else inside:
+        inside = [os.path.join(path, name) for name in os.listdir(path)] if os.path.isdir(path) else [path]
+        for held in [f"{_key(path)}.lock", *inside] if os.path.isdir(path) else inside:
             if not _held(stack, held):
                 return False
         if os.path.isdir(path):
@@ -178,12 +185,19 @@ def _build(folder: str, build: Callable[[str], None]) -> None:
     temporary = tempfile.mkdtemp(prefix=f"{key}.", suffix=".tmp", dir=parent)
     try:
         build(temporary)
-        sizes = {name: os.path.getsize(os.path.join(temporary, name)) for name in sorted(os.listdir(temporary))}
+        sizes = {name: _on_disk(os.path.join(temporary, name)) for name in sorted(os.listdir(temporary))}
         with open(os.path.join(temporary, DONE), "w") as file:
             json.dump(sizes, file)
         named(parent, temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _on_disk(path: str) -> int:
+    """The bytes of a file, all of which a machine that goes down now would still have: reserved ones would be zeros."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+        return os.fstat(file.fileno()).st_size
 
 
 def _finished(folder: str) -> bool:

@@ -216,7 +216,7 @@ def _load(folder: str, identity: str, origin: Origin | None, run: Run) -> Rows:
     pixels: Any
     if facts["layout"] == "streamed":
         assert origin is not None
-        pixels = Streamed(columns, facts["channels"], origin, run)
+        pixels = Streamed(columns, facts["channels"], origin, run, folder)
     else:
         flat, shapes = cache.mapped(os.path.join(folder, NAME)), columns["shapes"]
         if facts["layout"] == "encoded":

@@ -56,12 +56,18 @@ class Pieces:
         try:
             with open(path, "rb", buffering=0) as file:
                 if os.fstat(file.fileno()).st_size != size:  # cut short by a machine that went down
-                    os.remove(path)
+                    self.remove(name)
                     return None
                 os.utime(file.fileno())
                 return [os.pread(file.fileno(), stop - start, start) for start, stop in spans]
         except FileNotFoundError:
             return None
+
+
+    def remove(self, name: str) -> None:
+        """No such piece."""
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(os.path.join(self.folder, name))
 
 
 def _named(file: int, path: str) -> bool:

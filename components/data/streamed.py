@@ -9,6 +9,7 @@ themselves, near ones together.
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.data import decode, order
+from components.data import cache, decode, order
 from components.data.examples import Image
 from components.data.pieces import Pieces
 from components.types import DataError, Run
@@ -56,9 +57,10 @@ def _pool() -> ThreadPoolExecutor:
 class Streamed:
     """Images by index. offsets int64 [N + 1]: the bytes of all examples end to end; places int64 [N, 2], digests uint8 [N, 16], shapes [N, 2]."""
 
-    def __init__(self, columns: dict[str, NDArray[Any]], channels: int, origin: Origin, run: Run) -> None:
+    def __init__(self, columns: dict[str, NDArray[Any]], channels: int, origin: Origin, run: Run, folder: str) -> None:
         self.offsets, self.places, self.digests, self.shapes = (columns[name] for name in ("offsets", "places", "digests", "shapes"))
         self.channels, self.origin, self.pieces = channels, origin, Pieces(run)
+        self.index, self._held = folder, cache.mapped(os.path.join(folder, "digests.npy"))  # not for its own pieces does the index go
         self.starts = self._cut()
         sizes = self.offsets[self.starts[1:]] - self.offsets[self.starts[:-1]]
         self.budget = run.cache_limit // 2
@@ -117,6 +119,7 @@ class Streamed:
         return content.hexdigest()
 
     def _bring(self, piece: int) -> bool:
+        cache.used(self.index)
         members = np.arange(self.starts[piece], self.starts[piece + 1])
         return self.pieces.bring(self._name(piece), self._size(piece), lambda: b"".join(self._fetch(members)))
 
@@ -131,6 +134,9 @@ class Streamed:
             members, start = asked[owner == piece], self.offsets[self.starts[piece]]
             spans = [(int(self.offsets[k] - start), int(self.offsets[k + 1] - start)) for k in members]
             contents = self.pieces.read(self._name(int(piece)), self._size(int(piece)), spans)
+            if contents is not None and self._unlike(members, contents) >= 0:  # the machine went down before they were on its disk
+                self.pieces.remove(self._name(int(piece)))
+                contents = None
             if contents is None:  # there is no room, or others needed it
                 alone.append(members)
             else:
@@ -145,12 +151,16 @@ class Streamed:
         """The bytes of examples from where they lie, verified."""
         places = [(int(self.places[k, 0]), int(self.places[k, 1]), int(self.offsets[k + 1] - self.offsets[k])) for k in members]
         ranked = sorted(range(len(places)), key=places.__getitem__)
-        contents = dict(zip(ranked, self.origin.fetch([places[k] for k in ranked]) if places else [], strict=True))
-        for k, member in enumerate(members):
-            if digest(contents[k]) != self.digests[member].tobytes():
-                where = self.origin.where(places[k][0])
-                raise DataError(f"{where}: its content is not what was pinned; run again to pin the data anew")
-        return [contents[k] for k in range(len(members))]
+        found = dict(zip(ranked, self.origin.fetch([places[k] for k in ranked]) if places else [], strict=True))
+        contents = [found[k] for k in range(len(members))]
+        if (k := self._unlike(members, contents)) >= 0:
+            raise DataError(f"{self.origin.where(places[k][0])}: its content is not what was pinned; run again to pin the data anew")
+        return contents
+
+    def _unlike(self, members: Indices, contents: Sequence[bytes]) -> int:
+        """The first whose bytes are not those of the first pass, or -1."""
+        pairs = enumerate(zip(members, contents, strict=True))
+        return next((k for k, (member, content) in pairs if digest(content) != self.digests[member].tobytes()), -1)
 
     def _image(self, content: bytes, index: int) -> Image:
         if not self.channels:

@@ -167,6 +167,18 @@ def test_what_is_being_built_stays_and_what_a_killed_builder_left_goes(tmp_path:
     assert cache.room(run, 10**9) == 1000 and set(os.listdir(run.cache)) == {"key.lock", "room.lock"}
 
 
+def test_what_others_keep_in_that_folder_is_not_ours(tmp_path: Path) -> None:
+    """The cache may be told to lie in the root of a node's disk."""
+    run = Local(str(tmp_path), cache=str(tmp_path / "disk"), cache_limit=1000)
+    kept(run, "old", 280)
+    theirs = {Path(run.cache, name) for name in ("thesis/data.bin", "thesis/done.json", "results.tmp/x", "pieces/of mine", "model.bin")}
+    for path in theirs:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x" * 5000)
+    assert cache.room(run, 10**9) == 1000 and not cache.exists(run, "old")
+    assert all(path.stat().st_size == 5000 for path in theirs)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A folder on a disk of 2 MB."""

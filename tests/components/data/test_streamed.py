@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import tarfile
 import threading
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.data import Corrupted, Folder, Invert, Mixture, Npz, Parquet, Split, WebDataset, order, source, stream, streamed
+from components.data import Corrupted, Folder, Invert, Mixture, Npz, Parquet, Split, WebDataset, cache, order, source, stream, streamed
 from components.data.examples import Rows
 from components.data.lookahead import lookahead
 from components.objectives.batches import ahead
@@ -94,6 +95,33 @@ def test_larger_than_the_cache(tmp_path: Path, away: str, name: str, share: floa
     assert same(found, wanted, range(N)) and used(run) <= run.cache_limit
     again = READERS[name](f"{away}/{name}").open(run)
     assert same(again, wanted, range(N))
+
+
+def test_the_index_stays_while_it_is_used_and_goes_after_its_pieces(tmp_path: Path, away: str) -> None:
+    """Who opens the data next would read all of it again."""
+    run = Local(str(tmp_path / "run"), cache_limit=int(SIZE * 0.7))
+    found = WebDataset(f"{away}/tars").open(run)
+    (index,) = Path(run.cache).glob("data-*/done.json")
+    os.utime(index, (0, 0))
+    found.images(range(4))
+    assert index.stat().st_mtime > 1e9
+    os.utime(index, (0, 0))
+    cache.room(run, run.cache_limit)
+    assert index.exists() and not list(Path(run.cache, "pieces").iterdir())
+    del found
+    assert cache.room(run, run.cache_limit) == run.cache_limit and not index.exists()
+
+
+def test_a_piece_that_was_not_yet_on_the_disk_when_the_machine_went_down(tmp_path: Path, away: str) -> None:
+    wanted = WebDataset(str(tmp_path / "here" / "tars")).open(Local(str(tmp_path / "plenty")))
+    run = Local(str(tmp_path / "run"), cache_limit=int(SIZE * 0.9))
+    found = WebDataset(f"{away}/tars").open(run)
+    found.images(range(N))
+    pieces = list(Path(run.cache, "pieces").iterdir())
+    for path in pieces:
+        path.write_bytes(bytes(path.stat().st_size))
+    assert pieces and same(found, wanted, range(N)) and same(found, wanted, range(N))
+    assert any(path.exists() and any(path.read_bytes()) for path in pieces)
 
 
 def test_parts_and_shifts_of_what_is_streamed(tmp_path: Path, away: str) -> None:
