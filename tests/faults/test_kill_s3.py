@@ -105,7 +105,7 @@ def kill(victim: str, world: World, process: subprocess.Popen[bytes]) -> None:
         os.kill(found[-1], signal.SIGKILL)
 
 
-@pytest.mark.parametrize(("victim", "ray"), [("driver", "none"), ("server", "none")])
+@pytest.mark.parametrize(("victim", "ray"), [("driver", "none"), ("worker", "none"), ("server", "none")])
 def test_the_same_command_after_a_kill_ends_with_the_same_digests(victim: str, ray: str, world: World, undisturbed: dict[str, str]) -> None:
     """Struck once so many nodes are done as are drawn, and a moment later."""
     store, chance = f"{victim}-{ray}", random.Random(f"{victim} {ray}")
@@ -122,3 +122,13 @@ def test_the_same_command_after_a_kill_ends_with_the_same_digests(victim: str, r
 
     world.finish(store, ray, strike)
     assert world.digests(store) == undisturbed
+
+
+def test_an_object_that_the_store_lost_is_computed_again(world: World, undisturbed: dict[str, str]) -> None:
+    record = next(world.record(key) for key in world.keys("undisturbed", "/record.json") if "/greedy-" in key)
+    file = max(record.result["files"], key=lambda file: file["size"])
+    gone = f"undisturbed/{record.key}/attempts/{record.result['attempt']}/{file['name']}"
+    world.server.client().delete_object(Bucket="test", Key=gone)
+    world.finish("undisturbed")
+    assert world.digests("undisturbed") == undisturbed
+    assert world.keys(f"undisturbed/{record.key}/retired") and gone not in world.keys("undisturbed")
