@@ -88,6 +88,7 @@ def test_gc_removes_attempts_and_unfinished_uploads_of_this_store_only(store: St
     assert {one.name for one in found if one.kind == ATTEMPTS} == {"train-1/attempts/b/model", "train-2/attempts/c/model"}
     assert [why for _, why in collect(store, found)] == [""] * len(found) and not list(plan(store))
     assert [upload["Key"] for upload in bucket.uploads()] == ["some/store-2/train-1/attempts/b/weights"]
+    assert not [one for one in plan(Store(f"s3://{bucket.name}")) if one.kind == UPLOADS]  # a whole bucket as the store: these are others' still
     assert sorted(bucket.names()) == [
         "some/store-2/train-1/attempts/b/model", "some/store/store.json", "some/store/train-1/attempts/a/model", "some/store/train-1/record.json",
     ]  # fmt: skip

@@ -71,6 +71,39 @@ def test_nothing_younger_than_a_day_goes_and_an_attempt_is_as_young_as_its_young
     assert not any(name.startswith(("train-1/attempts/b", "train-1/state/9")) for name in found) and "train-1/state/5-x.json" in found
 
 
+def test_leases_go_together_the_newest_first(store: Store) -> None:
+    """Who reads them from the first on would take a gap for the end."""
+    for generation in range(1, 11):
+        store.place.write(f"train-1/lease/{generation}", b"{}")
+    assert not names(list(plan(store))).get(OF_FINISHED["lease"])
+    aged(store)
+    leases = [int(one.name.rpartition("/")[2]) for one in plan(store) if one.kind == OF_FINISHED["lease"]]
+    assert leases == [*range(10, -1, -1)]
+
+
+def test_folders_of_others_in_the_same_place_are_left_alone(store: Store) -> None:
+    for name in (f"other/.{'a' * 32}", "other/.film.partial", "other/train-1/attempts/b/model", "team-a/train-1/attempts/b/x", "team-a/drivers/d"):
+        store.place.write(name, b"{}")
+    aged(store)
+    assert not [name for name in removed(store) if name.startswith(("other", "team-a"))]
+
+
+def test_the_payload_of_a_record_that_could_not_be_removed_stays(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    node(store, "best-1", inputs={"train-1": "0"})
+    aged(store)
+    found = list(plan(store, unused=True))
+    unlink = os.unlink
+
+    def kept(path: str) -> None:
+        if path.endswith("train-1/record.json"):
+            raise PermissionError(1, "Operation not permitted")
+        unlink(path)
+
+    monkeypatch.setattr(os, "unlink", kept)
+    told = {one.name: why for one, why in collect(store, found)}
+    assert told["train-1/record.json"] == "Operation not permitted" and told[NAMED] == IN_USE and store.place.exists(NAMED)
+
+
 def test_age_is_told_by_the_stores_clock(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: 0.0)
     assert list(plan(store))
@@ -102,8 +135,10 @@ def test_a_record_that_came_after_the_plan_keeps_its_payload(store: Store) -> No
 
 def test_what_an_alias_names_stays_although_its_record_is_gone(store: Store) -> None:
     store.place.remove("train-1/record.json")
-    found = {one.name for one in plan(store, [store.place.at("train-1/attempts/a")])}
-    assert NAMED not in found and "train-1/attempts/b/model" in found and NAMED in {one.name for one in plan(store)}
+    for spelled in (store.place.at("train-1/attempts/a"), "s3://bucket/store/train-1/attempts/a", "/another/mount/store/train-1/attempts/a/"):
+        found = {one.name for one in plan(store, [spelled])}
+        assert NAMED not in found and "train-1/attempts/b/model" in found
+    assert NAMED in {one.name for one in plan(store)}
 
 
 def test_a_record_that_cannot_be_read_or_leads_elsewhere_protects_what_lies_there(store: Store, tmp_path: Path) -> None:
@@ -134,7 +169,7 @@ def test_the_bound_of_a_batch_changes_nothing(store: Store, monkeypatch: pytest.
     assert names(list(plan(store))) == whole
 
 
-def test_what_has_served_goes_when_asked_and_what_a_page_or_an_alias_names_stays(store: Store) -> None:
+def test_what_has_served_goes_when_asked_and_what_a_page_or_an_alias_names_stays(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     for key in ("best-1", "train-5", "train-6", "train-7"):
         node(store, key, {"model": b"weights"}, inputs={"train-1": "0", "train-5": "0", "train-6": "0", "score-1": "0"} if key == "best-1" else {})
     node(store, "score-1", inputs={"train-7": "0"})
@@ -143,12 +178,22 @@ def test_what_has_served_goes_when_asked_and_what_a_page_or_an_alias_names_stays
     found = names(list(plan(store, [store.place.at("train-5/attempts/a")], unused=True)))
     assert found.pop(SERVED) == {f"{key}/{name}" for key in ("train-1", "train-7") for name in ("record.json", "attempts/a/model")}
     assert found == names(list(plan(store)))
-    list(collect(store, list(plan(store, unused=True))))
+    with monkeypatch.context() as patch:  # a record in one batch, and its payload in another
+        patch.setattr(collection, "BATCH", 1)
+        assert set(dict(collect(store, list(plan(store, unused=True)))).values()) == {""}
     assert {key for key in store.keys() if store.has(key)} == {"best-1", "score-1", "train-6"}  # noqa: SIM118
     assert not [name for name in everything(store) if name.startswith("train-7")]
+    node(store, "best-2", inputs={"train-6": "0"})
+    store.place.remove("reports/s/index.html")
+    aged(store)
+    late, lost = list(plan(store, unused=True)), f"manifests/{OTHER}.json"
+    assert {one.key for one in late if one.kind == SERVED} == {"train-6"}
+    store.place.write(lost, b"")
     driver = Driver(store.place)
     driver.start()
     try:
+        told = dict(collect(store, [*late, Waste(MANIFESTS, lost, 0)]))  # a run that began after the plan reads records, and what it pinned
+        assert set(told.values()) == {IN_USE} and store.has("train-6") and store.place.exists(lost)
         with pytest.raises(ValueError, match="a run goes on"):
             list(plan(store, unused=True))
     finally:
