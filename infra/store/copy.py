@@ -13,16 +13,17 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 from typing import Any, Protocol
 
 from infra.errors import INTEGRITY, IntegrityError, StoreError, exit_code_of
 from infra.store.gc import PIN
 from infra.store.inventory import batched, parsed_record, records
 from infra.store.parallel import ordered
-from infra.store.place import filesystem
+from infra.store.place import filesystem, is_local
 from infra.store.record import Record
 from infra.store.store import Store
-from infra.store.verify import CHUNK, Expected, Hashed, Progress, digest_of, payload, pieces, verify
+from infra.store.verify import CHUNK, Expected, Hashed, Progress, digest_of, payload, starts, verify
 
 THREADS = 16  # each holds a chunk
 GROUP = 128, 1 << 28  # nodes, and bytes, that are copied, read back and recorded together
@@ -86,35 +87,32 @@ class Moving:
         self.destination: Destination | None = None
         self._digests: dict[int, bytes] = {}
         self._receipts: dict[int, Any] = {}
-        self._left, self._lock = -(-file.size // CHUNK) or 1, threading.Lock()
+        self._lock = threading.Lock()
 
     def move(self, start: int, read: Read) -> None:
         """Copy one chunk. Raises StoreError where the target does not take it."""
-        with self._lock:
-            destination = self._begin()
-        content = b"" if self.told else self._content(start, read)
-        if not self.told:
-            self._digests[start] = hashlib.sha256(content).digest()
-            with self._written():
-                self._receipts[start] = destination.put(start, content)
-        with self._lock:
-            self._left -= 1
-            if self._left:
-                return
-        if not self.told and digest_of(self._digests[at] for at in sorted(self._digests)) != self.file.digest:
-            self.told = f"{self.source}: its bytes changed, the record has another digest; remove its folder and run the study again"
+        content = self._content(start, read)  # first of all: a damaged record may tell any size
         if self.told:
-            self.abandon()
-        else:
-            with self._written():
-                destination.commit([self._receipts[at] for at in sorted(self._receipts)])
-        self.destination = None
+            return
+        with self._written():
+            with self._lock:
+                destination = self._begin()
+            self._receipts[start] = destination.put(start, content)
+        with self._lock:
+            self._digests[start] = hashlib.sha256(content).digest()
+            if self.told or len(self._digests) < len(starts(self.file)):
+                return
+        if digest_of(self._digests[at] for at in sorted(self._digests)) != self.file.digest:
+            self.told = f"{self.source}: its bytes changed, the record has another digest; remove its folder and run the study again"
+            return
+        with self._written():
+            destination.commit([self._receipts[at] for at in sorted(self._receipts)])
+            self.destination = None
 
     def _begin(self) -> Destination:
         if self.destination is None:
-            with self._written():
-                self.destination = self._make()
-                self.destination.begin(self.file.size)
+            self.destination = self._make()
+            self.destination.begin(self.file.size)
         return self.destination
 
     def _content(self, start: int, read: Read) -> bytes:
@@ -123,9 +121,10 @@ class Moving:
         except FileNotFoundError:
             self.told = f"{self.source}: missing; remove its folder and run the study again"
         except Exception as error:
-            if exit_code_of(error) != INTEGRITY:
+            unreadable = is_local(self.source) and isinstance(error, OSError)
+            if exit_code_of(error) != INTEGRITY and not unreadable:
                 raise
-            self.told = str(error)
+            self.told = f"{self.source}: cannot be read: {getattr(error, 'strerror', '')}; restore it" if unreadable else str(error)
         return b""
 
     @contextlib.contextmanager
@@ -138,7 +137,7 @@ class Moving:
             raise StoreError(f"{self.file.name}: cannot be written: {error.strerror or error}; make room, and the same command goes on") from error
 
     def abandon(self) -> None:
-        """Leave nothing of it."""
+        """Leave nothing of it, unless it is there in full."""
         if self.destination:
             with contextlib.suppress(OSError):
                 self.destination.abandon()
@@ -180,19 +179,17 @@ class Copier:
         moving: dict[Expected, Moving] = {}
 
         def begun() -> Iterator[tuple[Moving, int]]:
-            for file, start in pieces(files):
-                if start == 0:
-                    url, record = self.target.place.at(file.name), self.target.place.at(f"{file.name.partition('/')[0]}/record.json")
-                    moving[file] = Moving(file, self.source.place.at(file.name), partial(self.destination, url, record))
-                yield moving[file], start
+            for file in files:
+                url, record = self.target.place.at(file.name), self.target.place.at(f"{file.name.partition('/')[0]}/record.json")
+                one = moving[file] = Moving(file, self.source.place.at(file.name), partial(self.destination, url, record))
+                yield from ((one, start) for start in takewhile(lambda _: not one.told, starts(file)))  # noqa: B023 (used at once)
 
         try:
             for (one, start), _ in ordered(lambda piece: piece[0].move(piece[1], self.read), begun(), self.threads):
                 progress(min(CHUNK, one.file.size - start))
-        except BaseException:
+        finally:
             for one in moving.values():
                 one.abandon()
-            raise
         return {file: one.told for file, one in moving.items() if one.told}
 
     def beside(self, nodes: Iterable[Node], everything: bool) -> int:

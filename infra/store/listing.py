@@ -82,14 +82,15 @@ def _walk(folder: str, prefix: str, root: str, *, deep: bool) -> Iterator[tuple[
 
 
 def _state(path: str, root: str, name: str) -> tuple[int, str]:
-    """Size and time, of its target where it is a link: that has a time of its own."""
+    """Size and times, of its target where it is a link. What is copied in place of a file may bring its time of writing (`cp -p`, `rsync -t`, `tar`),
+    but never the time at which that was set."""
     try:
         state = os.stat(path)
     except FileNotFoundError:
         raise ValueError(f"{root}: {name} is a link to nothing; put the file itself there, or remove the link") from None
     if not stat.S_ISREG(state.st_mode):
         raise ValueError(f"{root}: {name or 'it'} is neither a file nor a folder; remove it")
-    return state.st_size, str(state.st_mtime_ns)
+    return state.st_size, f"{state.st_mtime_ns} {state.st_ctime_ns}"
 
 
 def _remote(url: str, pattern: str) -> Iterator[Page]:

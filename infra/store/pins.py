@@ -1,8 +1,9 @@
 """Pins: data has identity by content, not address. A manifest lists a source's files (relative name, size, sha256 of chunk sha256s).
 
-The store remembers (url, name, size, mtime or etag) -> digest, so that pinning again is a listing:
+The store remembers (url, name, size, times or etag) -> digest, so that pinning again is a listing:
 
-    pins/{url}/{part}      rows of 48 bytes: blake2b of (name, size, version), digest; parts are added while it lasts, and joined at its end
+    pins/{url}/{part}      rows of 48 bytes: blake2b of (name, size, version), digest; parts, named by their bytes, are added while it lasts,
+                           and joined at its end
     manifests/{pin}.json   see `manifest.py`
 """
 
@@ -11,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-import uuid
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -107,7 +107,7 @@ class Memory:
         self.parts, self.known, self.fresh = place.names(self.folder), dict[bytes, bytes](), bytearray()
         for part in self.parts:
             rows = place.read(f"{self.folder}/{part}") or b""
-            if len(rows) % (KEY + WIDTH) == 0:  # what was cut short is read anew
+            if part == named(rows):  # a digest that a disk has spoiled would name other data for ever
                 for at in range(0, len(rows), KEY + WIDTH):
                     self.known[rows[at : at + KEY]] = rows[at + KEY : at + KEY + WIDTH]
 
@@ -132,12 +132,17 @@ class Memory:
         if self.fresh or len(self.parts) > 1 or kept != len(self.known):
             old, self.parts = self.parts, []
             self._write(bytes(rows))
-            for part in old:
+            for part in set(old) - set(self.parts):
                 self.place.remove(f"{self.folder}/{part}")
 
     def _write(self, rows: bytes) -> None:
-        self.parts.append(uuid.uuid4().hex[:12])
+        self.parts.append(named(rows))
         self.place.write(f"{self.folder}/{self.parts[-1]}", rows)
+
+
+def named(rows: bytes) -> str:
+    """What a part is called: by its bytes."""
+    return hashlib.sha256(rows).hexdigest()[:20]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -52,6 +52,10 @@ class Record:
                 raise IntegrityError(f"{where}: names {name!r}, which is no name of a file of ours; remove the folder to compute it again")
         if any(not isinstance(file["size"], int) or file["size"] < 0 for file in self.result.get("files", ())):
             raise IntegrityError(f"{where}: a size is no number of bytes; remove the folder to compute it again")
+        mapped = isinstance(self.arguments, Mapping) and isinstance(self.inputs, Mapping)
+        timed = isinstance(self.started, int | float) and isinstance(self.seconds, int | float)
+        if not mapped or not timed or any(not isinstance(file["digest"], str) for file in self.result.get("files", ())):
+            raise IntegrityError(f"{where}: not a record (a field has another type); remove the folder to compute it again")
         return self
 
     def to_bytes(self) -> bytes:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,8 +86,17 @@ class Seen:
 def verify(place: Place, files: Iterable[Expected], hashed: Hashed, progress: Progress = lambda count: None) -> Iterator[Checked]:
     """Every file as it is found, in order.
 
-    Raises OSError or StoreError where a remote store stays away: that is no damage, and the same command goes on.
+    Of one that is damaged the rest is not read: a damaged record may tell any size. Raises OSError or StoreError where a remote store stays
+    away: that is no damage, and the same command goes on.
     """
+    broken: set[Expected] = set()
+
+    def pieces() -> Iterator[tuple[Expected, int]]:
+        for file in files:
+            for start in starts(file):
+                if file in broken:
+                    break
+                yield file, start
 
     def look(piece: tuple[Expected, int]) -> bytes | str:
         file, start = piece
@@ -94,31 +104,31 @@ def verify(place: Place, files: Iterable[Expected], hashed: Hashed, progress: Pr
         try:
             return hashed(url, start, file.size)
         except FileNotFoundError:
+            broken.add(file)
             return "missing"
         except Exception as error:
             if exit_code_of(error) == INTEGRITY or (place.local and isinstance(error, OSError)):
+                broken.add(file)
                 told = getattr(error, "strerror", "")
                 return f"cannot be read: {told}" if told else str(error).removeprefix(f"{url}: ")
             raise
 
-    chunks: list[bytes] = []
-    damage = ""
-    for (file, start), found in ordered(look, pieces(files), THREADS[place.local]):
-        progress(min(CHUNK, file.size - start))
-        if isinstance(found, str):
-            damage = damage or found
-        else:
-            chunks.append(found)
-        if start + CHUNK >= file.size:
-            yield Checked(file, damage or _unlike(file, chunks))
-            chunks, damage = [], ""
+    for file, some in groupby(ordered(look, pieces(), THREADS[place.local]), lambda piece: piece[0][0]):
+        chunks: list[bytes] = []
+        damage, last = "", 0
+        for (_, last), found in some:
+            progress(min(CHUNK, file.size - last))
+            if isinstance(found, str):
+                damage = damage or found
+            else:
+                chunks.append(found)
+        progress(max(0, file.size - last - CHUNK))
+        yield Checked(file, damage or _unlike(file, chunks))
 
 
-def pieces(files: Iterable[Expected]) -> Iterator[tuple[Expected, int]]:
-    """The chunks of all files, each by its first byte; an empty file has one."""
-    for file in files:
-        for start in range(0, max(1, file.size), CHUNK):
-            yield file, start
+def starts(file: Expected) -> range:
+    """The first byte of each chunk; an empty file has one."""
+    return range(0, max(1, file.size), CHUNK)
 
 
 def digest_of(chunks: Iterable[bytes]) -> str:

@@ -141,3 +141,21 @@ def test_a_record_that_leaves_its_folder_is_not_followed(source: Store, tmp_path
     path.write_text(path.read_text().replace('"name": "model"', '"name": "../../../../secret"'))
     told = copied(source, target)
     assert "names '..'" in told["train-2"] and not [name for name in everything(target) if name.startswith("train-2")]
+
+
+def test_a_size_that_a_damaged_record_tells_stops_only_its_own_node(source: Store, target: Store) -> None:
+    record = Path(source.url, "train-2", "record.json")
+    record.write_text(record.read_text().replace('"size": 1000', f'"size": {1 << 62}'))
+    told = copied(source, target)
+    assert "1000 bytes" in told.pop("train-2") and told == {"score-1": "", "train-1": ""}
+    assert not [name for name in everything(target) if name.startswith("train-2")]
+
+
+def test_a_file_that_a_disk_does_not_give_stops_only_its_own_node(source: Store, target: Store) -> None:
+    def read(url: str, start: int, size: int) -> bytes:
+        if "train-2" in url:
+            raise OSError(5, "Input/output error")
+        return chunk(url, start, size)
+
+    told = copied(source, target, read)
+    assert told.pop("train-2").endswith("cannot be read: Input/output error; restore it") and told == {"score-1": "", "train-1": ""}

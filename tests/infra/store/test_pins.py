@@ -87,6 +87,24 @@ def test_a_changed_file_alone_is_read_again(world: World) -> None:
     assert world.pin() == first and world.read == ["2.png"]  # the same bytes are the same data
 
 
+def test_a_file_that_was_replaced_by_one_of_the_same_size_and_time_is_read_again(world: World) -> None:
+    """A reader would refuse it, and tell people to pin it anew."""
+    first, path = world.pin(), world.photos / "2.png"
+    times = (path.stat().st_atime_ns, path.stat().st_mtime_ns)
+    path.write_text("TWO")
+    os.utime(path, ns=times)
+    assert world.pin() != first and world.read == ["2.png"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "spoiled"])
+def test_what_a_disk_has_spoiled_is_hashed_again(damage: str, world: World) -> None:
+    first = world.pin()
+    (part,) = world.photos.parent.glob("store/pins/*/*")
+    rows = part.read_bytes()
+    part.write_bytes(rows[:-48] if damage == "cut" else rows[:-1] + bytes([rows[-1] ^ 1]))
+    assert world.pin() == first and sorted(world.read) == ["1.png", "2.png"] and world.pin() == first and not world.read
+
+
 def test_a_new_a_removed_and_a_renamed_file_change_the_pin(world: World) -> None:
     pins = [world.pin()]
     (world.photos / "3.png").write_text("three")

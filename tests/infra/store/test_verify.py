@@ -11,6 +11,7 @@ import pytest
 from components.weights.chunks import hashed
 from components.weights.files import CHUNK
 from infra.store import Store
+from infra.store.inventory import listed
 from infra.store.verify import Checked, Expected, Seen, expected, verify
 from tests.infra.store.made import node
 
@@ -67,6 +68,34 @@ def test_a_record_that_names_what_is_not_its_own_is_damage_and_nothing_is_read(n
         facts["result"]["attempt"] = name if key == "train-3" else "a"
         path.write_text(json.dumps(facts))
     assert all(isinstance(one, Checked) and one.file.name.endswith("/record.json") for one in expected(store)) and len(found(store)) == 3
+
+
+def altered(store: Store, key: str, **changes: object) -> None:
+    """Change what a record says of its file, or of itself."""
+    path = Path(store.url, key, "record.json")
+    facts = json.loads(path.read_text())
+    for name, value in changes.items():
+        (facts["result"]["files"][0] if name in ("size", "digest") else facts)[name] = value
+    path.write_text(json.dumps(facts))
+
+
+@pytest.mark.parametrize("size", [CHUNK + 8, 1 << 62])
+def test_a_size_that_a_damaged_record_tells_does_not_keep_anybody_busy(size: int, store: Store) -> None:
+    node(store, "train-1", {"model": b"x" * 9})
+    node(store, "train-2", {"model": b"x" * 9})
+    altered(store, "train-1", size=size)
+    told = found(store)
+    assert f"9 bytes, {size} were recorded" in told["train-1/attempts/a/model"] and told["train-2/attempts/a/model"] == ""
+    read: list[int] = []
+    list(verify(store.place, [one for one in expected(store) if isinstance(one, Expected)], hashed, read.append))
+    assert sum(read) == size + 9
+
+
+@pytest.mark.parametrize("change", [{"digest": ["x"]}, {"digest": None}, {"arguments": []}, {"inputs": "x"}, {"started": "now"}, {"seconds": None}])
+def test_a_field_of_another_type_is_damage(change: dict[str, object], store: Store) -> None:
+    node(store, "train-1", {"model": b"x"})
+    altered(store, "train-1", **change)
+    assert "not a record" in found(store)["train-1/record.json"] and [one.state for one in listed(store, ["train-1"])] == ["damaged"]
 
 
 def test_a_record_of_another_node_is_damage(store: Store) -> None:
