@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from components.weights import files
+from components.weights import files, ranges
 from components.weights.layout import raw_bytes
 from components.weights.parts import Reader
 from components.weights.plan import Plan, Source
@@ -30,7 +30,7 @@ def arriving(sources: Sequence[Source], readers: Mapping[int, Reader], requests:
         extents = [sources[i].part.extents(start, stop) for i, start, stop in batch]
         sizes = [sum(last - first for url, first, last in one if files.local(url) is None) for one in extents]
         away = [size == stop - start for size, (_, start, stop) in zip(sizes, batch, strict=True)]  # else some lies here, or in memory
-        found = iter(files.fetch([each for one, far in zip(extents, away, strict=True) if far for each in one]))
+        found = iter(ranges.fetch([each for one, far in zip(extents, away, strict=True) if far for each in one]))
         made = []
         for (i, start, stop), one, far in zip(batch, extents, away, strict=True):
             if far:

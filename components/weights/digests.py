@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from components.weights.files import CHUNK, content, digest, digest_of, fetch, local
+from components.weights.files import CHUNK, content, digest, digest_of, local
+from components.weights.ranges import fetch
 from components.weights.threads import cores, ordered
 
 TOGETHER = 128  # small files fetched at once

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import bisect
 import contextlib
 import hashlib
 import json
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -16,7 +15,7 @@ from components.types import DataError
 from components.weights.threads import cores, ordered
 
 CHUNK = 1 << 24
-GAP = 1 << 16
+MARK = 1 << 20  # bytes of a remote file for which one crc32 is kept
 CLIENTS = ("aiobotocore", "aiohttp", "asyncio", "botocore", "fsspec", "s3fs", "urllib3")  # whose errors are about the way to a store
 Bytes = bytes | bytearray | memoryview
 
@@ -162,7 +161,7 @@ class Opened:
                 content = filesystem.cat_file(path, start=start, end=start + len(buffer))
             filled = len(content)
             buffer[: min(filled, len(buffer))] = content[: len(buffer)]
-        _came(self.url, start, start + len(buffer), filled)
+        came(self.url, start, start + len(buffer), filled)
 
     def close(self) -> None:
         """No more reads. A file that nobody holds any more closes itself."""
@@ -173,7 +172,7 @@ class Opened:
     __del__ = close
 
 
-def _came(url: str, start: int, stop: int, found: int) -> None:
+def came(url: str, start: int, stop: int, found: int) -> None:
     """DataError where fewer than the bytes [start, stop) came, ValueError where more did: a server that knows no ranges sends everything."""
     if found < stop - start:
         raise DataError(f"{url} is truncated: expected {stop} bytes or more, found {start + found}; fetch it again")
@@ -185,38 +184,6 @@ def read(url: str, start: int, buffer: memoryview) -> None:
     """Fill `buffer` with the bytes that begin at `start`; a file that ends before is a DataError."""
     with contextlib.closing(Opened(url)) as file:
         file.read(start, buffer)
-
-
-def fetch(ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
-    """The bytes of remote (url, start, stop), all at once; those of one file system are one call of it, those that nearly touch one request."""
-    if not ranges:
-        return []
-    filesystem, spans = remote(ranges[0][0])[0], together(ranges)
-    paths = [remote(url)[1] for url, _, _ in spans]
-    contents = filesystem.cat_ranges(paths, [start for _, start, _ in spans], [stop for _, _, stop in spans], on_error="return")
-    for (url, start, stop), content in zip(spans, contents, strict=True):
-        with found(url, stop):
-            if isinstance(content, BaseException):
-                raise content
-        _came(url, start, stop, len(content))
-    whole, begun = dict(zip(spans, contents, strict=True)), {url: sorted(span for span in spans if span[0] == url) for url, _, _ in spans}
-    made = []
-    for url, start, stop in ranges:
-        span = begun[url][bisect.bisect_right(begun[url], (url, start, sys.maxsize)) - 1]
-        made.append(whole[span] if (start, stop) == span[1:] else whole[span][start - span[1] : stop - span[1]])
-    return made
-
-
-def together(ranges: Sequence[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
-    """What to ask for so as to have these ranges: a request costs more than the GAP bytes between two of them."""
-    spans: list[tuple[str, int, int]] = []
-    for url, start, stop in sorted(ranges):
-        last = spans[-1] if spans else ("", 0, 0)
-        if last[0] == url and start <= last[2] + GAP and (stop <= last[2] or stop - last[1] <= CHUNK):
-            spans[-1] = (url, last[1], max(last[2], stop))
-        else:
-            spans.append((url, start, stop))
-    return spans
 
 
 def pieces(url: str, step: int = CHUNK) -> Iterator[memoryview]:
@@ -233,25 +200,38 @@ def pieces(url: str, step: int = CHUNK) -> Iterator[memoryview]:
 
 def digest_of(url: str) -> str:
     """A file's chunked digest, read by all cores."""
+    return digest_and_crc32s(url)[0]
+
+
+def digest_and_crc32s(url: str) -> tuple[str, list[int]]:
+    """A file's chunked digest, read by all cores, and what `ranges` keeps of a remote one."""
     total = size(url)
     if total is None:
         raise FileNotFoundError(f"{url} does not exist")
+    far = local(url) is None
     with contextlib.closing(Opened(url)) as file:
 
-        def make() -> Callable[[int], bytes]:
-            buffer = memoryview(bytearray(min(CHUNK, total, CHUNK if local(url) is None else 1 << 20)))
+        def make() -> Callable[[int], tuple[bytes, list[int]]]:
+            buffer = memoryview(bytearray(min(CHUNK, total, CHUNK if far else 1 << 20)))
 
-            def chunk(start: int) -> bytes:
-                inner, stop = hashlib.sha256(), min(start + CHUNK, total)
+            def chunk(start: int) -> tuple[bytes, list[int]]:
+                inner, stop, crcs = hashlib.sha256(), min(start + CHUNK, total), list[int]()
                 for at in range(start, stop, len(buffer)):
                     piece = buffer[: min(len(buffer), stop - at)]
                     file.read(at, piece)
                     inner.update(piece)
-                return inner.digest()
+                    crcs += crc32s(piece) if far else ()
+                return inner.digest(), crcs
 
             return chunk
 
-        return joined(ordered(make, range(0, total, CHUNK), cores()))
+        chunks = list(ordered(make, range(0, total, CHUNK), cores()))
+    return joined(inner for inner, _ in chunks), [crc for _, crcs in chunks for crc in crcs]
+
+
+def crc32s(content: memoryview) -> list[int]:
+    """The crc32 of each MARK bytes."""
+    return [zlib.crc32(content[at : at + MARK]) for at in range(0, len(content), MARK)]
 
 
 def joined(chunks: Iterable[bytes]) -> str:

@@ -9,7 +9,7 @@ from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
 from components.types import DataError, File
-from components.weights import files
+from components.weights import files, ranges
 from components.weights.layout import LONGEST, Entry, Layout, arrange, encode, parse, raw_bytes, render
 
 SAMPLE = 1 << 20
@@ -127,11 +127,15 @@ class Stored:
         state = (self.url, self.record, files.signature(self.url))
         if self.record is None or state in _verified:
             return
-        found = files.digest_of(self.url)
+        found, crcs = files.digest_and_crc32s(self.url)
+        if found != self.record.digest and files.local(self.url) is None:  # perhaps on its way only
+            found, crcs = files.digest_and_crc32s(self.url)
         if found != self.record.digest:
             told = f"expected digest {self.record.digest[:12]}, found {found[:12]} in {self.record.size} bytes"
             raise DataError(f"{self.url} is not as recorded: {told}; fetch or train it again")
         _verified.add(state)
+        if crcs:
+            ranges.keep(self.url, self.record.size, crcs)
 
 
 _verified: set[Any] = set()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from components.types import DataError
-from components.weights import Checkpoint, mean
+from components.weights import Checkpoint, files, mean
 from components.weights.files import CHUNK
 from components.weights.policy import NotFinite
 from infra import settings
@@ -146,6 +146,32 @@ def test_a_bad_network_is_survived(bucket: Bucket, urls: list[str], server: Serv
     mean([Checkpoint(url) for url in urls]).save(str(tmp_path / "soup"))
     assert bucket.content(f"soup/{MODEL}") == (tmp_path / "soup" / MODEL).read_bytes()
     assert f"soup/{CONFIG}" in bucket.names()
+
+
+def test_what_was_verified_is_checked_wherever_it_is_read_again(
+    bucket: Bucket, urls: list[str], server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3 has no checksum for a part of an object: one wrong byte is asked for again, and a second one is told."""
+    faults: list[Fault] = []
+    good = [Checkpoint(url) for url in urls]
+    mean(good).save(str(tmp_path / "expected"))
+    with proxied(server.port, lambda method, path, query, headers: faults.pop() if faults and "Range" in headers else None) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        files._filesystem.cache_clear()
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
+        models = [Checkpoint.load(url) for url in urls]
+        for each in models:
+            each.verify()
+        faults[:] = [Fault("down")]
+        mean(models).save(str(tmp_path / "soup"))
+        assert proxy.faults["down"] == 1
+        assert (tmp_path / "soup" / MODEL).read_bytes() == (tmp_path / "expected" / MODEL).read_bytes()
+        faults[:] = [Fault("down")] * 50
+        with pytest.raises(DataError, match=r"comes with other bytes than when it was verified; run again"):
+            mean(models).save(str(tmp_path / "other"))
+        faults.clear()
+    files._filesystem.cache_clear()
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 
 def test_an_upload_that_nobody_reads_is_sent_again(bucket: Bucket, server: Server) -> None:

@@ -286,8 +286,8 @@ def test_part_of_a_file_is_checked_as_well(tmp_path: Path) -> None:
 def test_a_file_is_checked_once_in_a_process_and_again_when_it_was_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(0).save(f"{tmp_path}/0")
     read: list[str] = []
-    digest_of = files.digest_of
-    monkeypatch.setattr(files, "digest_of", lambda url: read.append(url) or digest_of(url))
+    digest = files.digest_and_crc32s
+    monkeypatch.setattr(files, "digest_and_crc32s", lambda url: read.append(url) or digest(url))
     for _ in range(3):
         list(Checkpoint.load(f"{tmp_path}/0").tensors())
     assert len(read) == len(set(read)) == 3  # the model's file, the head's and the objective's
