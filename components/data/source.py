@@ -36,15 +36,18 @@ class Source:
     files: tuple[File, ...]
 
     @classmethod
-    def open(cls, url: str, pinned: str, run: Run) -> Source:
-        """From the pinned manifest, or a listing where nothing is pinned; ValueError where there is nothing."""
+    def open(cls, url: str, pinned: str, run: Run, begin: str | None = None) -> Source:
+        """From the pinned manifest, or a listing where nothing is pinned; ValueError where there is nothing.
+
+        begin: list no more than the files of the folder itself whose names begin so: what else lies there may be a whole bucket.
+        """
         import fsspec
 
         if not url:
             raise ValueError("the source has no url; give a folder or a file")
         filesystem, root = fsspec.core.url_to_fs(url)
         root = root.rstrip("/")
-        files = run.manifest(pinned) if pinned else _listed(url, filesystem, root)
+        files = run.manifest(pinned) if pinned else _listed(url, filesystem, root, begin)
         named = ((safe(file.name, shown(url)) if file.name else "", file) for file in files)
         kept = [File(name, file.size, file.digest) for name, file in named if not hidden(name)]
         return cls(url, root, filesystem, tuple(sorted(kept, key=lambda file: file.name)))
@@ -208,12 +211,16 @@ def _batches(files: Iterable[File], many: int) -> Iterator[list[File]]:
         yield batch
 
 
-def _listed(url: str, filesystem: Any, root: str) -> list[File]:
+def _listed(url: str, filesystem: Any, root: str, begin: str | None) -> list[File]:
     filesystem.invalidate_cache()
-    found = {root: filesystem.info(root)} if "http" in filesystem.protocol else filesystem.find(root, detail=True)  # a web server has no folders
-    if not found:
-        raise ValueError(f"{shown(url)}: no such file or folder, or it is empty; check the path")
+    few: dict[str, Any] = {} if begin is None else {"prefix": begin} if begin and "s3" in filesystem.protocol else {"maxdepth": 1}
+    web = "http" in filesystem.protocol  # which has no folders
+    found = {root: filesystem.info(root)} if web else filesystem.find(root, detail=True, **few)
     names = {path: path[len(root) :].lstrip("/") for path in found}
+    if begin is not None:
+        found = {path: facts for path, facts in found.items() if names[path].startswith(begin) and "/" not in names[path]}
+    elif not found:
+        raise ValueError(f"{shown(url)}: no such file or folder, or it is empty; check the path")
     for path, facts in found.items():
         if facts.get("islink") and os.path.isdir(path) and not hidden(names[path]):
             raise DataError(f"{shown(url)}: {names[path]} is a link to a folder; put the folder itself there")

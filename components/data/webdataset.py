@@ -26,6 +26,7 @@ FIRST = 5
 BUFFER = 1 << 20
 NO_IMAGE = "no image"
 HEADER = 512
+OCTAL = re.compile(b"[0-7]+")
 
 
 @revision(1)
@@ -63,7 +64,7 @@ class WebDataset(Dataset):
         from components.data.source import Source, identity
 
         where = f"WebDataset {shown(self.url)}/{self.pattern}"
-        source = Source.open(self.url, self.pinned, run)
+        source = Source.open(self.url, self.pinned, run, None if self.pattern == EVERY else re.split(r"[*?[{]", self.pattern)[0])
         patterns = expanded(self.pattern)
         depth = (lambda name: name.rsplit("/", 1)[-1]) if self.pattern == EVERY else str
         files = source.select(lambda name: any(fnmatchcase(depth(name), pattern) and "/" not in depth(name) for pattern in patterns))
@@ -169,7 +170,7 @@ def _ordinary(header: bytes) -> tarfile.TarInfo | None:
     """The member of a header that has nothing but a short name in ASCII and a size; None for any other."""
     name, size, check = header[:100].partition(b"\0")[0], header[124:136].rstrip(b" \0"), header[148:156].rstrip(b" \0")
     plain = header[257:262] == b"ustar" and header[156:157] in (b"0", b"\0") and not header[157:257].strip(b"\0") and not header[345:500].strip(b"\0")
-    if not (plain and name.isascii() and not name.endswith(b"/") and size.isdigit() and check.isdigit()):
+    if not (plain and name.isascii() and not name.endswith(b"/") and OCTAL.fullmatch(size) and OCTAL.fullmatch(check)):
         return None
     if sum(header) - sum(header[148:156]) + 8 * ord(" ") != int(check, 8):
         return None

@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from infra.owned import owned
+
 KEY, GUEST, SECRET = "testkey", "guestkey", "testsecret"
 ACTIONS = {KEY: ["Admin", "Read", "Write", "List", "Tagging"], GUEST: ["Read", "Write", "List"]}  # whom an administrator writes for, a bucket is made
 PORTS = [f"{service}.port{kind}" for service in ("s3", "master", "volume", "filer") for kind in ("", ".grpc")]
@@ -24,6 +26,14 @@ QUIET = [
     "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false", "-master.volumeSizeLimitMB=1024", "-volume.max=30",
     "-master.electionTimeout=1s", "-volume.preStopSeconds=0", "-filer", "-filer.maxMB=16", "-s3", "-s3.port.iceberg=0", "-s3.port.lance=0",
 ]  # fmt: skip
+
+
+ENDS = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, which lasts beyond exec
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""  # a server does not outlive who started it, however that ends
 
 
 class Server:
@@ -47,9 +57,9 @@ class Server:
             time.sleep(0.05)
         self._sweep()
         with open(f"{self.folder}/log", "ab") as log:
-            self.process = subprocess.Popen(
-                self._words, cwd=self.folder, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
+            quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "start_new_session": True}
+            words = [sys.executable, "-c", ENDS, str(os.getpid()), *self._words]
+            self.process = subprocess.Popen(words, cwd=self.folder, env=self._environment, **quiet)
         client = self.client()
         while True:
             try:
@@ -113,14 +123,18 @@ def ports(first: int = 0) -> list[int]:
 
 @contextmanager
 def served(program: str, memory: str = "600MiB", first: int = 0, bucket: str = "test") -> Iterator[Server]:
-    """A server in a folder of its own, with one bucket; all of it ends with the block."""
-    with tempfile.TemporaryDirectory(prefix="stockpot-seaweed-", ignore_cleanup_errors=True) as folder:
-        server = Server(program, folder, ports(first), memory)
+    """A server in a folder of its own, with one bucket; all of it ends with the block, and what a killed process left goes with the next."""
+    folder, lock = owned(Path(tempfile.gettempdir()), "stockpot-weed-")
+    try:
+        server = Server(program, str(folder), ports(first), memory)
         server.start(bucket)
         try:
             yield server
         finally:
             server.kill()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
 
 
 def main() -> None:

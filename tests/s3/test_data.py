@@ -92,3 +92,10 @@ def test_other_keys_are_kept(bucket: Bucket, tmp_path: Path) -> None:
         bucket.client.put_object(Bucket=bucket.name, Key=f"pictures/{name}", Body=content)
     found = Folder(bucket.url("pictures")).open(Local(str(tmp_path / "run")))
     assert sorted(found.ids) == sorted(names)
+
+
+def test_a_pattern_in_a_bucket_looks_at_nothing_else(bucket: Bucket, here: Path, tmp_path: Path) -> None:
+    bucket.client.put_object(Bucket=bucket.name, Key="tars/others/a#b.tar", Body=b"")
+    bucket.client.put_object(Bucket=bucket.name, Key="tars/c#d.tar", Body=b"")
+    found = WebDataset(bucket.url("tars/0*.tar")).open(Local(str(tmp_path / "run")))
+    assert {name.split("/")[0] for name in found.ids} == {"0.tar"}

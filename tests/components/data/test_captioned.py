@@ -7,6 +7,7 @@ import json
 import tarfile
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 
@@ -207,5 +208,30 @@ def test_patterns() -> None:
 
 def test_no_tar(tmp_path: Path, run: Local) -> None:
     tar(tmp_path / "t" / "x.tar", labelled(0, 3))
-    with pytest.raises(ValueError, match="no tar among 1 files"):
+    with pytest.raises(ValueError, match=r"y-\*\.tar: no tar among 0 files"):
         WebDataset(str(tmp_path / "t" / "y-*.tar")).open(run)
+
+
+@pytest.mark.parametrize("memory", [False, True])
+def test_a_pattern_looks_at_nothing_else_in_its_folder(tmp_path: Path, run: Local, memory: bool) -> None:
+    """Which may be a whole bucket: others' names and links there are no business of this dataset."""
+    for name in ("t-0.tar", "t-1.tar", "v-0.tar", "t-2/t-0.tar", "other/t-0.tar"):
+        tar(tmp_path / "t" / name, labelled(int(name[2] == "1") * 3, int(name[2] == "1") * 3 + 3))
+    (tmp_path / "t" / "other" / "a#b?.tar").write_bytes(b"")
+    (tmp_path / "t" / "v%2e%2e.tar").write_bytes(b"")
+    (tmp_path / "t" / "other" / "link").symlink_to(tmp_path / "t" / "t-2")
+    url = f"memory://{tmp_path.name}" if memory else str(tmp_path / "t")
+    if memory:
+        (tmp_path / "t" / "other" / "link").unlink()
+        fsspec.filesystem("memory").put(f"{tmp_path}/t", f"/{tmp_path.name}", recursive=True)
+    assert {name.split("/")[0] for name in WebDataset(f"{url}/t-*.tar").open(run).ids} == {"t-0.tar", "t-1.tar"}
+    assert {name.split("/")[0] for name in WebDataset(f"{url}/t-{{1..1}}.tar").open(run).ids} == {"t-1.tar"}
+
+
+def test_a_header_whose_checksum_is_no_number_is_damage(tmp_path: Path, run: Local) -> None:
+    path = tar(tmp_path / "t" / "x.tar", labelled(0, 3))
+    content = bytearray(path.read_bytes())
+    content[148:154] = b"999999"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"x\.tar: is damaged"):
+        WebDataset(str(tmp_path / "t")).open(run)
