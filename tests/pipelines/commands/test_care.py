@@ -95,7 +95,7 @@ def test_verify_goes_on_where_it_was(copy: Path, tmp_path: Path, monkeypatch: py
 
     def counted(url: str, start: int, total: int) -> bytes:
         read.append(url)
-        if url.endswith("head.safetensors"):
+        if len(read) == 40:  # of some seventy
             raise KeyboardInterrupt
         return hashed(url, start, total)
 
