@@ -30,7 +30,7 @@ from infra.store import Record, Store
 from infra.store.gc import plan
 from infra.store.inventory import keys, listed
 from infra.store.parallel import ordered
-from infra.store.verify import THREADS, Expected, expected, pieces, verify
+from infra.store.verify import THREADS, Expected, expected, starts, verify
 from tests.s3.seaweed import served, weed
 
 SMALL = 20_000  # bytes of a small file: a table of predictions, a configuration
@@ -99,7 +99,8 @@ def raw(store: Store, files: list[Expected]) -> None:
             for at in range(start, min(start + (1 << 24), file.size), 1 << 20):
                 opened.read(at, buffer[: min(1 << 20, file.size - at)])
 
-    for _ in ordered(look, pieces(files), THREADS[store.place.local]):
+    pieces = ((file, start) for file in files for start in starts(file))
+    for _ in ordered(look, pieces, THREADS[store.place.local]):
         pass
 
 
