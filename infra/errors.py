@@ -13,6 +13,10 @@ class StoreError(OSError):
     retry = True
 
 
+class Away(StoreError):
+    """A remote store fails, and all patience with it was in vain: whatever else is asked of it now will most likely fail as well."""
+
+
 class Refused(StoreError, PermissionError):
     """The store refuses who asks, and will as long as nobody changes something: credentials, permissions, a clock, a bucket's name."""
 

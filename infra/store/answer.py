@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from infra.errors import Refused, StoreError
+from infra.errors import Away, Refused, StoreError
 
 STATUSES = (429, 500, 502, 503, 504)
 TRANSIENT = {
@@ -138,7 +138,7 @@ def final(error: Exception, url: str, keeper: str) -> Exception:
     if isinstance(error, of.ParamValidationError):
         return ValueError(f"{url}: is not the name of a bucket and an object ({str(error).splitlines()[-1].strip()}); correct it")
     if status or code or isinstance(error, of.BotoCoreError):
-        return StoreError(f"{url}: the store failed ({words}); check its address and the network, then run the same command again")
+        return Away(f"{url}: the store failed ({words}); check its address and the network, then run the same command again")
     return error
 
 
@@ -146,4 +146,4 @@ def exhausted(error: Exception, url: str, seconds: float, tries: int) -> StoreEr
     """The error where all patience was in vain."""
     of = f"{tries} tries in {seconds:.0f} s" if tries > 1 else "one try"
     hint = "check AWS_ENDPOINT_URL and the network" if not response_of(error) else "the store is overloaded or ill"
-    return StoreError(f"{url}: the store failed ({told(error)}), {of}; {hint}; run the same command again to go on")
+    return Away(f"{url}: the store failed ({told(error)}), {of}; {hint}; run the same command again to go on")

@@ -7,10 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Protocol, TypeVar
 
-from infra.store.place import Place, filesystem
-
-MOST = 1000  # objects that one request may remove: https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
-VERSIONED = "the bucket keeps versions: their bytes stay until a lifecycle rule removes them"
+from infra.store.place import MOST, Place, filesystem
 
 
 class Doomed(Protocol):
@@ -46,34 +43,17 @@ def uploads(place: Place) -> Iterator[tuple[str, str, int, float]]:
 
 def discard(place: Place, doomed: Sequence[D]) -> Iterator[tuple[D, str]]:
     """Remove them: (which, "" or why it remains). What is gone already is gone."""
-    if place.s3:
-        for start in range(0, len(doomed), MOST):
-            yield from _objects(place, doomed[start : start + MOST])
-        return
-    for one in doomed:
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(place.at(one.name)) if place.local else filesystem(place.url).rm_file(place.at(one.name))
-            yield one, ""
-        except OSError as error:
-            yield one, error.strerror or str(error)
-    if place.local:
-        _prune(place, {one.name.rpartition("/")[0] for one in doomed})
-
-
-def _objects(place: Place, doomed: Sequence[D]) -> Iterator[tuple[D, str]]:
-    fs = filesystem(place.url)
-    bucket, prefix, _ = fs.split_path(place.url)
-    keys = {f"{prefix}/{one.name}" if prefix else one.name: one for one in doomed if not one.upload}
     for one in (one for one in doomed if one.upload):
         with contextlib.suppress(FileNotFoundError):
-            fs.call_s3("abort_multipart_upload", Bucket=bucket, Key=f"{prefix}/{one.name}" if prefix else one.name, UploadId=one.upload)
+            bucket, key, _ = filesystem(place.url).split_path(place.at(one.name))
+            filesystem(place.url).call_s3("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=one.upload)
         yield one, ""
-    if keys:
-        answer = fs.call_s3("delete_objects", Bucket=bucket, Delete={"Objects": [{"Key": key} for key in keys]})
-        reasons = {one["Key"]: VERSIONED for one in answer.get("Deleted", ()) if one.get("DeleteMarker")}
-        reasons |= {one["Key"]: one.get("Message") or one["Code"] for one in answer.get("Errors", ())}
-        yield from ((one, reasons.get(key, "")) for key, one in keys.items())
+    files = [one for one in doomed if not one.upload]
+    for start in range(0, len(files), MOST):
+        kept = place.discard([one.name for one in files[start : start + MOST]])
+        yield from ((one, kept.get(one.name, "")) for one in files[start : start + MOST])
+    if place.local:
+        _prune(place, {one.name.rpartition("/")[0] for one in files})
 
 
 def _prune(place: Place, folders: set[str]) -> None:

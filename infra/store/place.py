@@ -6,6 +6,7 @@ On S3 each operation is tried again by the client itself (`infra.store.s3`), and
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,11 +17,13 @@ from typing import Any, NamedTuple, TypeVar
 
 import fsspec
 
-from infra.errors import Refused, StoreError
+from infra.errors import Away, Refused, StoreError
 from infra.secrets import refuse
 from infra.store.answer import code_of
 
 AT_ONCE = 32  # requests to a remote store
+MOST = 1000  # objects that one request may remove: https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
+VERSIONED = "the bucket keeps versions: their bytes stay until a lifecycle rule removes them"
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -168,23 +171,33 @@ class Place:
         with self._told(name, "removed"), contextlib.suppress(FileNotFoundError):
             if self.local and os.path.isfile(self.at(name)):
                 os.unlink(self.at(name))
-            elif self.s3:
-                return self._delete(name)
-            else:
+            elif not self.s3:
                 (fsspec.filesystem("file") if self.local else self._fs).rm(self.at(name), recursive=True)
+            else:
+                below, kept = (f"{name}/{one.name}" for one in self._listed(name)), self.discard([name])
+                while names := list(itertools.islice(below, MOST)):
+                    kept |= self.discard(names)
+                if locked := [f"{one} ({reason})" for one, reason in kept.items() if reason != VERSIONED]:
+                    raise Refused(f"{self.at(name)}: the store keeps {len(locked)} of its objects, first {locked[0]}; lift what locks them")
+                return not kept
         return True
 
-    def _delete(self, name: str) -> bool:
-        bucket, key, _ = self._fs.split_path(self.at(name))
-        answers, refused = [self._fs.call_s3("delete_object", Bucket=bucket, Key=key)], list[str]()
-        for page in self._fs.pages(f"{self.at(name)}/"):
-            if keys := [{"Key": one["Key"]} for one in page.get("Contents", ())]:
-                done = self._fs.call_s3("delete_objects", Bucket=bucket, Delete={"Objects": keys})
-                answers += done.get("Deleted", ())
-                refused += [f"{one['Key']} ({one.get('Code', 'no reason given')})" for one in done.get("Errors", ())]
-        if refused:
-            raise Refused(f"{self.at(name)}: the store keeps {len(refused)} of its objects, first {refused[0]}; lift what locks them, or leave them")
-        return not any(one.get("DeleteMarker") for one in answers)
+    def discard(self, names: Sequence[str]) -> dict[str, str]:
+        """Remove files, many with one request on S3: {name: what keeps it, or its bytes}. What is gone already is gone."""
+        kept: dict[str, str] = {}
+        for start in range(0, len(names), MOST) if self.s3 else ():
+            at = {self._fs.split_path(self.at(name))[:2]: name for name in names[start : start + MOST]}
+            bucket = next(iter(at))[0]
+            answer = self._fs.call_s3("delete_objects", Bucket=bucket, Delete={"Objects": [{"Key": key} for _, key in at]})
+            kept |= {at[bucket, one["Key"]]: VERSIONED for one in answer.get("Deleted", ()) if one.get("DeleteMarker")}
+            kept |= {at[bucket, one["Key"]]: one.get("Message") or one.get("Code", "no reason given") for one in answer.get("Errors", ())}
+        for name in names if not self.s3 else ():
+            try:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self.at(name)) if self.local else self._fs.rm_file(self.at(name))
+            except OSError as error:
+                kept[name] = error.strerror or str(error)
+        return kept
 
     def _listed(self, folder: str) -> Iterator[Found]:
         _, root, _ = self._fs.split_path(f"{self.at(folder)}/")
@@ -215,7 +228,7 @@ class Place:
             raise
         except OSError as error:
             remedy = {"written": "free space, or choose another --store", "removed": "check its permissions"}.get(done, "check that it is there")
-            raise StoreError(f"{self.at(name)}: cannot be {done}: {error.strerror or error}; {remedy}") from error
+            raise (StoreError if self.local else Away)(f"{self.at(name)}: cannot be {done}: {error.strerror or error}; {remedy}") from error
 
     def _put(self, name: str, data: bytes) -> bool:
         try:

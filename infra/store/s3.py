@@ -50,7 +50,7 @@ class S3(S3FileSystem):  # type: ignore[misc]
         own = {"retries": {"total_max_attempts": 1, "mode": "standard"}, "connect_timeout": 5, "read_timeout": 20, "max_pool_connections": 64}
         kwargs["config_kwargs"] = own | (kwargs.get("config_kwargs") or {})
         super().__init__(*args, **{"use_listings_cache": False, **kwargs})
-        self.patience, self.unmet = patience, min(unmet, patience)
+        self.patience, self.unmet, self._renewing = patience, min(unmet, patience), asyncio.Lock()
 
     @staticmethod
     def _get_kwargs_from_urls(path: str) -> dict[str, Any]:
@@ -122,6 +122,8 @@ class S3(S3FileSystem):  # type: ignore[misc]
             answered["Body"] = Body(content)
         elif method in ("head_object", "put_object", "upload_part") and "ETag" not in answered:
             raise answer.Nonsense(f"an answer to {method} without an ETag")
+        elif method == "delete_objects" and any(one.get("Code") in answer.TRANSIENT for one in answered.get("Errors", ())):
+            raise answer.Nonsense("some of the objects could not be removed this time")
         return answered
 
     def _limit(self, kwargs: dict[str, Any]) -> float | None:
@@ -131,9 +133,10 @@ class S3(S3FileSystem):  # type: ignore[misc]
 
     async def _renew(self, client: Any) -> None:
         """Read the credential chain anew, unless another request has done so since `client` was used."""
-        if self._s3 is client:
-            count("credentials")
-            await self.set_session(refresh=True)
+        async with self._renewing:
+            if self._s3 is client:
+                count("credentials")
+                await self.set_session(refresh=True)
 
     def _address(self) -> str:
         return str(self._s3.meta.endpoint_url) if self._s3 is not None else ""

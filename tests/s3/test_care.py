@@ -16,10 +16,10 @@ from components.weights.destination import destination
 from components.weights.files import CHUNK
 from infra.store import Store, gc
 from infra.store.copy import Copier, compare
-from infra.store.discard import VERSIONED
 from infra.store.gc import ATTEMPTS, UPLOADS, Waste, collect, plan
 from infra.store.inventory import keys, listed, now
 from infra.store.lease import Driver
+from infra.store.place import VERSIONED
 from infra.store.verify import Checked, Expected, expected, verify
 from tests.infra.store.made import everything, node
 from tests.s3.models import Bucket

@@ -94,6 +94,23 @@ def test_a_listing_comes_in_pages(place: Place, monkeypatch: pytest.MonkeyPatch)
     assert place.remove("runs") and place.names("runs") == []
 
 
+def test_what_the_store_could_not_remove_is_tried_again_or_told(place: Place, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says so of single objects, within a success."""
+    before, codes = s3.S3FileSystem._call_s3, ["SlowDown", "SlowDown"]
+
+    async def partly(self: object, method: str, *args: object, **kwargs: object) -> object:
+        answered = await before(self, method, *args, **kwargs)
+        keys = [one["Key"] for one in kwargs["Delete"]["Objects"]] if method == "delete_objects" and codes else []
+        return {**answered, "Errors": [{"Key": key, "Code": codes.pop()} for key in keys[:1]]} if keys else answered
+
+    monkeypatch.setattr(s3.S3FileSystem, "_call_s3", partly)
+    place.write("a/b", b"")
+    assert place.remove("a") and bucket.names() == [] and not codes
+    codes.append("AccessDenied")
+    with pytest.raises(Refused, match=r"keeps 1 of its objects, first a \(AccessDenied\)"):
+        place.remove("a")
+
+
 def behind(proxy: Proxy, monkeypatch: pytest.MonkeyPatch, **settings: object) -> None:
     """From now on this process reaches the server through the proxy."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
