@@ -19,7 +19,7 @@ class Damage:
 
     def __init__(self, store: Store, fingerprints: Fingerprints, schedule: Schedule, tell: Tell) -> None:
         self.store, self.fingerprints, self.schedule, self.tell = store, fingerprints, schedule, tell
-        self.found: dict[str, str] = {}  # key whose record is not to be trusted -> the attempt that it names
+        self.found: dict[str, str] = {}  # key whose record is not to be trusted -> the attempt that it names, "" where there was no record
         self.retired: set[str] = set()  # keys that this run computes again
         self._looked: set[str] = set()
 
@@ -51,7 +51,7 @@ class Damage:
         lacking: dict[str, tuple[str, str]] = {}
         for key, attempt, reason in outcome.damaged:
             record = self.store.record(key)
-            if record is not None and record.result.get("attempt", "") != attempt:
+            if record is not None and record.result.get("attempt") != attempt:
                 continue  # computed again meanwhile
             if self.schedule.state[self.fingerprints.name(inputs[key])] in ("pending", "running"):
                 continue  # under way
@@ -69,12 +69,11 @@ class Damage:
         self.store.fetch(suspects)
         for key in suspects:
             record = self.store.record(key)
-            if record is not None and record.result.get("attempt", "") != self.found[key]:
+            if record is not None and record.result.get("attempt") != self.found[key]:
                 del self.found[key]
 
     def retire(self, keys: Iterable[str]) -> None:
         """Withdraw the damaged ones of these records, whose leases are ours."""
         for key in [key for key in keys if key in self.found]:
-            self.store.retire(key)
-            self.retired.add(key)
-            del self.found[key]
+            if self.store.retire(key, self.found.pop(key)):
+                self.retired.add(key)

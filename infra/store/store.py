@@ -75,13 +75,20 @@ class Store:
         for key in keys:
             self._records.pop(key, None)
 
-    def retire(self, key: str) -> None:
-        """Withdraw the record of a node whose payload is damaged; it stays to be read as `retired/{n}.json`. The lease must be one's own."""
-        found = self._records.pop(key, None) or self.place.read(f"{key}/record.json")
-        number = 0
-        while found is not None and not self.place.create(f"{key}/retired/{number}.json", found):
-            number += 1
-        self.place.remove(f"{key}/record.json")
+    def retire(self, key: str, attempt: str) -> bool:
+        """Withdraw the record that names a damaged attempt; it stays to be read as `retired/{n}.json`. The lease must be one's own.
+
+        False where another record stands there by now: it was computed again meanwhile.
+        """
+        self.forget([key])
+        record, number = self.record(key), 0
+        if record is not None and record.result.get("attempt") != attempt:
+            return False
+        if (found := self._records.pop(key, None)) is not None:
+            while not self.place.create(f"{key}/retired/{number}.json", found):
+                number += 1
+            self.place.remove(f"{key}/record.json")
+        return True
 
     def record(self, key: str) -> Record | None:
         """The record of a finished node, or None."""

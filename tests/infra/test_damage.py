@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,18 @@ def test_what_the_damaged_node_needs_is_computed_too(world: World) -> None:
     finished = World(world.folder).run(top=call(weigh, things=[blob, blob]))
     assert finished.exit_code == 0 and finished.value(finished.plan.targets["top"]) == 2000
     assert Counter(finished.state.values()) == {"done": 3}
+
+
+def test_what_another_driver_computed_meanwhile_is_not_withdrawn(world: World) -> None:
+    """Between the look at a damaged record and its withdrawal, the other one withdrew it, computed and published."""
+    node = call(rows, n=10)
+    record = world.run(x=node).record(node)
+    slow = World(world.folder).store
+    assert slow.record(record.key) == record
+    again = replace(record, result={**record.result, "attempt": "again"})
+    assert world.store.retire(record.key, record.result["attempt"]) and world.store.publish(again)
+    assert not slow.retire(record.key, record.result["attempt"])
+    assert slow.record(record.key) == again == World(world.folder).store.record(record.key)
 
 
 def test_what_is_damaged_again_at_once_is_an_integrity_error(world: World) -> None:
