@@ -42,7 +42,7 @@ class Claims:
 
     def attach(self, targets: Sequence[str]) -> str:
         """Take the leases of the targets, or follow the driver that has the same plan and holds the first; returns who that is."""
-        self.targets = list(targets)
+        self.targets = list(dict.fromkeys(targets))
         self._lead()
         return self.leader
 

@@ -7,7 +7,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -30,7 +30,7 @@ from infra.tracking.journal import Journal
 RETRIES = 2  # of a component's input and output errors
 LOSSES = 5  # of a task's process; pre-emption and node loss are not its failure
 GRACE = 20.0  # seconds that workers get to save their state when the run is stopped
-AWAY = ("Refused", "StoreError")  # what a worker meets when the store stays away, or lets nobody in
+AWAY = ("Away", "Refused")  # what a worker meets when the store stays away, or lets nobody in
 IN_FLIGHT = 512  # tasks handed to the backend at once
 
 Watch = Callable[..., None]  # watch(event, node or None, **facts)
@@ -129,8 +129,7 @@ class Runner:
                 self._again(self.flying.pop(key))
 
     def _again(self, name: str) -> None:
-        for below in self.schedule.again(name):
-            self._tell(below, "blocked")
+        self._block(self.schedule.again(name))
 
     def _candidates(self) -> dict[str, tuple[Node, str, Job]]:
         """Ready nodes that the store is to be asked about now, by the key of their jobs, as many as the backend has room for."""
@@ -251,9 +250,19 @@ class Runner:
 
     def _finish(self, name: str, state: str, **facts: Any) -> None:
         blocked = self.schedule.finish(name, state)
+        self._let_go([name] if state != "done" else [])
         self._tell(name, state, **facts)
-        for below in blocked:
-            self._tell(below, "blocked")
+        self._block(blocked)
+
+    def _block(self, names: Sequence[str]) -> None:
+        self._let_go(names)
+        for name in names:
+            self._tell(name, "blocked")
+
+    def _let_go(self, names: Sequence[str]) -> None:
+        """Nodes that this run will not finish are anybody's: two drivers that wait for what the other one failed at would wait for ever."""
+        with contextlib.suppress(StoreError):
+            self.driver.release(self.fingerprints.key(self.schedule.nodes[name]) for name in names)
 
     def _tell(self, name: str, state: str, **facts: Any) -> None:
         node = self.schedule.nodes[name]

@@ -1,9 +1,10 @@
 """Leases: who computes a node. `lease/{generation}` is created exclusively and names a driver; a driver has one heartbeat for all its leases.
 
-Generations are read by GET from 0 on, never listed: the last one that is there holds. No clocks are compared: a waiter that sees a heartbeat
-unchanged for `PATIENCE` seconds on its own clock creates the next generation. On one host a dead process (boot id, pid, start time) is taken
-over at once. A driver that could not write its heartbeat for nearly as long claims nothing more (`lapsed`), since others may have taken its
-leases; what it still computes is at worst computed twice: the first record wins, and a zombie's attempt is garbage.
+Generations are read by GET from 0 on, never listed: the last one that is there holds, and one that names nobody lets go of a node. No clocks
+are compared: a waiter that sees a heartbeat unchanged for `PATIENCE` seconds on its own clock creates the next generation. On one host a process
+that died since the host's start (boot id, pid namespace, pid, start time) is taken over at once. A driver that could not write its heartbeat for
+nearly as long claims nothing more (`lapsed`), since others may have taken its leases; what it still computes is at worst computed twice: the
+first record wins, and a zombie's attempt is garbage. Nor does it judge others: that they could not write either says nothing.
 """
 
 from __future__ import annotations
@@ -24,16 +25,25 @@ from infra.store.place import Place
 
 BEAT = 10.0  # seconds between heartbeats
 PATIENCE = 60.0  # seconds without a new heartbeat after which a driver counts as dead
+LAST = 20.0  # seconds that a driver which ends waits for its last heartbeat to be there
 
 
 def process_identity(pid: int) -> str:
-    """`boot id/pid/start time` of a process on this host: differs when the pid was given to another process; "" where it is gone."""
+    """`boot id/pid namespace/pid/start time` of a process here: differs when the pid was given to another process; "" where it is gone."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot += f"/{os.readlink('/proc/self/ns/pid')[5:-1]}"
         status = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except OSError:
         return ""
     return "" if status[0] in "ZX" else f"{boot}/{pid}/{status[19]}"
+
+
+def dead(host: str, identity: str) -> bool:
+    """Whether a process is known to be no more: nothing is known of one in another container, or on a machine that merely has this one's name."""
+    here = process_identity(os.getpid()).split("/")
+    *where, pid, _start = identity.split("/") if identity.count("/") > 1 else ["", "0", ""]
+    return host == socket.gethostname() and where == here[:-2] and process_identity(int(pid)) != identity
 
 
 def parsed(data: bytes | None) -> dict[str, Any]:
@@ -67,13 +77,9 @@ class Driver:
         self._thread.start()
 
     def stop(self) -> None:
-        """End all leases at once, so that others need not wait."""
+        """End all leases at once, so that others need not wait. A store that is away is not waited for: the end is seen by patience then."""
         self._ended.set()
-        self._thread.join(0.0 if self.problem else None)
-        if self.problem and not self.place.local:
-            return  # the store is away: another heartbeat would wait for all of its patience
-        with contextlib.suppress(StoreError):  # on a full disk the run's own end is what counts; a dead process is seen without this
-            self._write(ended=True)
+        self._thread.join(0.0 if self.problem and not self.place.local else LAST)
 
     @property
     def lapsed(self) -> bool:
@@ -86,7 +92,9 @@ class Driver:
                 self._write(ended=False)
                 self.problem = None
             except Exception as error:  # a store that is away for a moment costs a heartbeat; whether it costs the run, the runner decides
-                self.problem = error if isinstance(error, StoreError) else None
+                self.problem = error if isinstance(error, StoreError) else StoreError(f"{self.place.url}: no heartbeat: {error!r}; run it again")
+        with contextlib.suppress(Exception):  # on a full disk the run's own end is what counts; a dead process is seen without this
+            self._write(ended=True)
 
     def _write(self, *, ended: bool) -> None:
         self._count += 1
@@ -94,6 +102,8 @@ class Driver:
         who = {"host": socket.gethostname(), "pid": os.getpid(), "process": self._identity}
         what = {"run": self.run, "plan": self.plan, "since": self._since, "beat": self._count, "ended": ended}
         self.place.write(f"drivers/{self.name}.json", json.dumps(who | what).encode())
+        if began - self._written > self.patience / 2:
+            self.seen.clear()  # the store was away: others could not write either
         self._written = began
 
     def acquire(self, keys: Sequence[str]) -> dict[str, str]:
@@ -116,6 +126,16 @@ class Driver:
             return False
         self._newest[key] = (generation, self.name)
         return True
+
+    def release(self, keys: Iterable[str]) -> None:
+        """Let go of nodes that this driver will not finish, so that who waits for one does not wait for its other work."""
+
+        def let_go(key: str) -> None:
+            generation = self._newest[key][0] + 1
+            if self.place.create(f"{key}/lease/{generation}", json.dumps({"driver": ""}).encode()):
+                self._newest[key] = (generation, "")
+
+        self.place.each(let_go, [key for key in dict.fromkeys(keys) if self._newest.get(key, (-1, ""))[1] == self.name])
 
     def holders(self, keys: Sequence[str]) -> dict[str, str]:
         """{key: the driver that its newest lease names, "" where there is none}."""
@@ -142,13 +162,13 @@ class Driver:
         beat = parsed(data)
         if not data or not beat or beat["ended"]:
             return ""
-        if beat["host"] == socket.gethostname() and beat["process"] and process_identity(beat["pid"]) != beat["process"]:
+        if dead(beat["host"], beat["process"]):
             return ""
         self._plans[driver] = str(beat.get("plan", ""))
         last, since = self.seen.get(driver, (b"", 0.0))
         if data != last:
             self.seen[driver] = (data, time.monotonic())
-        elif time.monotonic() - since > self.patience:
+        elif time.monotonic() - since > self.patience and not (self._count and time.monotonic() - self._written > self.patience / 2):
             return ""
         run = f", run {beat['run']} since {beat['since']}" if beat.get("run") else ""
         return f"{beat['host']}, process {beat['pid']}{run}"

@@ -220,6 +220,21 @@ def test_the_lease_of_a_driver_that_ended_is_free(world: World) -> None:
     assert world.run(x=node).exit_code == 2  # tried again by the next command, at once
 
 
+def test_what_a_run_will_not_finish_is_let_go_of_at_once(world: World) -> None:
+    """Else two runs would wait for each other for ever, each for what the other one failed at."""
+    node, other, free = call(unlucky, index=1, bad=1, kind="value"), Driver(world.store.place), list[dict[str, str]]()
+    other.start()
+
+    def watch(event: str, node: Node | None, **facts: Any) -> None:
+        if event in ("failed", "blocked"):
+            free.append(other.acquire([runner.fingerprints.key(node)]))
+
+    runner = Runner(world.store, Local(), Site(world.store.url, str(world.folder / "run"), str(world.folder / "cache")), {}, watch)
+    runner.run(Plan({"x": call(add, terms=[node]), "y": call(number, value=5)}))
+    other.stop()
+    assert [list(found.values()) for found in free] == [[""], [""]]
+
+
 def test_an_accelerator_is_a_wish_where_there_is_none(world: World) -> None:
     node = call(number, on=GPU, value=3)
     assert world.run(x=node).value(node) == 3

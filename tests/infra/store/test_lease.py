@@ -70,14 +70,52 @@ def silent(place: Place, name: str) -> None:
 
 
 def test_a_silent_driver_is_taken_over_by_patience_alone(place: Place, drivers: list[Driver], monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 1000.0
+    now = time.monotonic()
     monkeypatch.setattr(lease.time, "monotonic", lambda: now)
     silent(place, "far")
     assert drivers[0].acquire(["add-1"])["add-1"] == "elsewhere, process 1"
-    now += lease.PATIENCE - 1
-    assert drivers[0].acquire(["add-1"])["add-1"] != ""
-    now += 2
+    for passed in (lease.PATIENCE / 2 - 1, lease.PATIENCE / 2 - 1, 3.0):
+        assert drivers[0].acquire(["add-1"])["add-1"] != ""
+        now += passed
+        drivers[0]._write(ended=False)
     assert drivers[0].acquire(["add-1"])["add-1"] == ""
+
+
+def test_a_namesake_of_this_host_is_another_machine(place: Place, drivers: list[Driver]) -> None:
+    """As a container is that shares the host's name: its processes have other numbers."""
+    for number, identity in enumerate((lease.process_identity(os.getpid()).replace("/", "0/", 1), "other/4026531836/1/1", "", "1/1")):
+        beat = {"host": socket.gethostname(), "pid": 1, "process": identity, "beat": 1, "ended": False}
+        place.write(f"drivers/{number}.json", json.dumps(beat).encode())
+        place.create(f"add-{number}/lease/0", json.dumps({"driver": str(number)}).encode())
+        assert drivers[0].acquire([f"add-{number}"])[f"add-{number}"] != ""
+
+
+def test_who_could_not_write_does_not_take_others_for_dead(place: Place, drivers: list[Driver], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store was away for all: the others' heartbeats are as old as one's own."""
+    now = time.monotonic()
+    monkeypatch.setattr(lease.time, "monotonic", lambda: now)
+    silent(place, "far")
+    assert drivers[0].acquire(["add-1"])["add-1"] != ""
+    now += lease.PATIENCE + 1
+    assert drivers[0].acquire(["add-1"])["add-1"] != ""
+    drivers[0]._write(ended=False)
+    assert drivers[0].acquire(["add-1"])["add-1"] != ""
+    for passed in (lease.PATIENCE / 2 - 1, lease.PATIENCE / 2 - 1, 3.0):
+        assert drivers[0].acquire(["add-1"])["add-1"] != ""
+        now += passed
+        drivers[0]._write(ended=False)
+    assert drivers[0].acquire(["add-1"])["add-1"] == ""
+
+
+def test_what_is_let_go_of_is_anybodys(drivers: list[Driver]) -> None:
+    first, second = drivers
+    first.acquire(["add-1", "add-2"])
+    first.release(["add-1", "add-1", "add-3"])
+    found = second.acquire(["add-1", "add-2", "add-3"])
+    assert [key for key, holder in found.items() if holder] == ["add-2"]
+    assert first.acquire(["add-1"])["add-1"] != ""
+    first.release(["add-1"])  # not its own any more
+    assert first.acquire(["add-1"])["add-1"] != ""
 
 
 def test_a_heartbeat_renews_the_patience(place: Place, drivers: list[Driver], monkeypatch: pytest.MonkeyPatch) -> None:
