@@ -89,7 +89,7 @@ class Courier:
 
     def _serve(self) -> None:
         while True:
-            self._wake.wait(PERIOD if self._journals else None)
+            self._wake.wait(PERIOD if self._journals or self._sent < self._count else None)
             self._wake.clear()
             try:
                 self._round()

@@ -18,7 +18,7 @@ from typing import Any
 
 from infra import settings
 from infra.courier import told_to_stop
-from infra.errors import INFRASTRUCTURE, INTEGRITY, IntegrityError, Maps, Stopped, exit_code_of
+from infra.errors import INFRASTRUCTURE, INTEGRITY, Away, IntegrityError, Maps, Refused, Stopped, StoreError, exit_code_of
 from infra.identity import name_of, revision_of
 from infra.job import Job, Outcome, Ref, referred
 from infra.owned import scratch
@@ -118,11 +118,14 @@ def _execute(job: Job, map: Map, parallel: int) -> Outcome:
             journal.write("running", fingerprint=job.fingerprint, key=job.key, pid=os.getpid(), host=socket.gethostname(), attempt=job.attempt)
             with contextlib.closing(WorkerRun(job, store, journal, folder, map, parallel)) as run:
                 store.publish(compute(job, store, run, map, started))
-                run.done()
+                with contextlib.suppress(StoreError):  # the node is done; states that stay are garbage
+                    run.done()
     except Maps:
         return Outcome(job.key, "maps")
     except Stopped as stopped:
         return Outcome(job.key, "stopped", str(stopped), code=INFRASTRUCTURE)
+    except (Away, Refused) as error:  # to ask again would be to wait again
+        return failed(job, error, time.time() - started)
     except Exception as error:
         with contextlib.suppress(Exception):  # a record that stands is not undone by what came after it
             if Store(job.place.store).has(job.key):

@@ -11,6 +11,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -158,8 +159,13 @@ def tracking(options: Options, store: Store) -> str:
     if uri.startswith("sqlite:"):
         return f"{uri}, made on the first run"
     if uri.startswith(("http://", "https://")):
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/version", timeout=5) as answer:
-            there, here = answer.read(99).decode(errors="replace").strip(), importlib.metadata.version("mlflow")
+        try:
+            with urllib.request.urlopen(f"{uri.rstrip('/')}/version", timeout=5) as answer:
+                there, here = answer.read(99).decode(errors="replace").strip(), importlib.metadata.version("mlflow")
+        except urllib.error.HTTPError as error:
+            if error.code in (401, 403):
+                return f"{redact(uri)} answers, and tells its version to users alone"
+            raise OSError(f"{redact(uri)} is no MLflow ({error}); check --tracking") from None
         if there.split(".")[:2] != here.split(".")[:2]:
             raise ValueError(f"{redact(uri)} is MLflow {there}, the client here is {here}; pip install mlflow=={there}, or upgrade the server")
         return f"{redact(uri)} is MLflow {there}, which matches {here} here"

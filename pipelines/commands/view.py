@@ -29,7 +29,7 @@ class View:
         self.schedule: Schedule | None = None
         self.started = self.drawn = time.monotonic()
         self.eta = Eta()
-        self.waited = ""
+        self.waited: set[str] = set()  # for whom
         self.progress: dict[str, tuple[int, int]] = {}  # fingerprint -> step, steps
         self.since: dict[str, int] = {}
         self.steps: dict[str, tuple[str, int]] = {}  # fingerprint -> title, steps
@@ -108,13 +108,13 @@ class View:
 
     def _waiting(self, node: Node, holder: str) -> None:
         text = f"  … waiting for {holder}, which computes {node.title}"
-        if self.waited != holder:
-            self.waited = holder
+        if holder not in self.waited:
+            self.waited.add(holder)
             self.say(text, "yellow")
 
     def _attached(self, node: Node | None, leader: str) -> None:
         self.say(f"attached: {leader} runs this study; what it finishes is picked up here, and where it ends this command goes on", "yellow")
-        self.waited = leader
+        self.waited.add(leader)
 
     def _lapsed(self, node: Node | None) -> None:
         self.say("  … the store takes no heartbeats: nothing more is begun until it does, since others may take this run for dead", "yellow")
