@@ -52,3 +52,11 @@ def fashion_mnist() -> Path:
     """Folder of Fashion-MNIST's four gzipped idx files."""
     folder = Path("/usr/share/datasets/fashion-mnist")
     return folder if folder.is_dir() else pytest.skip("needs the Debian package dataset-fashion-mnist")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state(tmp_path_factory: pytest.TempPathFactory) -> Generator[None, None, None]:
+    """What this machine knows of runs in remote stores is this session's own: a flag that says stop, left by an earlier one, would stop these."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STOCKPOT_STATE", str(tmp_path_factory.mktemp("state")))
+        yield
