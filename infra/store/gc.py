@@ -14,10 +14,11 @@ from itertools import groupby
 from typing import NamedTuple
 
 from infra.errors import IntegrityError
-from infra.store.discard import VERSIONED, discard, uploads
+from infra.store.discard import discard, uploads
 from infra.store.inventory import BATCH, KEY, batched, now, records, silent
 from infra.store.lease import Driver
 from infra.store.parallel import ordered
+from infra.store.place import VERSIONED
 from infra.store.record import Record
 from infra.store.store import Store
 
