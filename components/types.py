@@ -49,7 +49,7 @@ def in_order(fn: Callable[..., T], items: Sequence[Mapping[str, Any]]) -> list[T
     return [fn(**item) for item in items]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class File:
     """A payload file: name relative to its folder, size in bytes, and the sha256 of the sha256s of its 16 MiB chunks (hex)."""
 

@@ -22,7 +22,7 @@ from infra.identity import digest
 from infra.job import Job, Outcome, Site, refer
 from infra.node import Node, children
 from infra.schedule import Schedule, survivors
-from infra.store import Store
+from infra.store import Store, manifest
 from infra.store.lease import Driver
 from infra.store.pins import pinned
 from infra.tracking.journal import Journal
@@ -83,6 +83,7 @@ class Runner:
         self.driver, self.journal = driver, Journal(self.place.folder, f"driver-{os.getpid()}")
         driver.start()
         try:
+            manifest.held(self.store.place, self.pins.values())
             self.claims = Claims(self.store, driver, self.damage)
             pending = [name for name in [*targets, *state] if state[name] == "pending"]
             if leader := self.claims.attach(pending[: max(1, len(targets))]):

@@ -48,8 +48,9 @@ class Source:
         filesystem, root = fsspec.core.url_to_fs(url)
         root = root.rstrip("/")
         files = run.manifest(pinned) if pinned else _listed(url, filesystem, root, begin)
-        named = ((safe(file.name, shown(url)) if file.name else "", file) for file in files)
-        kept = [File(name, file.size, file.digest) for name, file in named if not hidden(name)]
+        where = shown(url)
+        named = ((safe(file.name, where) if file.name else "", file) for file in files)
+        kept = [file if name == file.name else File(name, file.size, file.digest) for name, file in named if not hidden(name)]
         return cls(url, root, filesystem, tuple(sorted(kept, key=lambda file: file.name)))
 
     def select(self, keep: Callable[[str], bool]) -> tuple[File, ...]:

@@ -9,19 +9,19 @@ import hashlib
 import json
 import re
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii
 from typing import overload
 
-from infra.errors import IntegrityError
+from infra.errors import IntegrityError, StoreError
 from infra.store.place import Place
 
 WIDTH = 32  # bytes of a digest
 ROW = re.compile(rb'\[("(?:[^"\\]|\\.)*"),(\d+),"([0-9a-f]{64})"\]')
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A file of a pinned source: its name relative to the URL ("" is the URL itself), size, and digest as `types.File` has it."""
 
@@ -83,6 +83,13 @@ def write(place: Place, content: bytes) -> str:
     if not place.exists(f"manifests/{pin}.json"):
         place.create(f"manifests/{pin}.json", content)
     return pin
+
+
+def held(place: Place, pins: Collection[str]) -> None:
+    """StoreError where one of these manifests is gone: `gc` spares what no record names yet only from when it sees the driver that will read it."""
+    there = place.each(place.exists, [f"manifests/{pin}.json" for pin in pins])
+    if lost := [pin for pin, known in zip(pins, there, strict=True) if not known]:
+        raise StoreError(f"{place.url}: the manifest {lost[0]} was removed since the data was pinned; run the same command again")
 
 
 def read(place: Place, pin: str) -> Manifest:

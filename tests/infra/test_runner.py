@@ -20,7 +20,7 @@ from infra import runner as module
 from infra.backends.cluster import Cluster
 from infra.backends.local import Local
 from infra.dag import GPU, Node, Plan, call, grid, sweep
-from infra.errors import BackendLost
+from infra.errors import BackendLost, StoreError
 from infra.job import Site
 from infra.runner import Runner
 from infra.store.lease import Driver
@@ -46,6 +46,17 @@ def test_a_run_computes_and_the_next_one_hits(world: World) -> None:
 
     again = world.run(Refuses(), sum=total(1, 2, 3))
     assert list(again.state.values()) == ["hit"] and again.exit_code == 0  # its ingredients were not even looked at
+
+
+def test_a_manifest_that_went_after_the_pin_ends_the_run_before_anything_is_computed(world: World) -> None:
+    """From its heartbeat on no collection takes one; before, it may have."""
+    world.run(x=call(number, value=1.0))
+    pins, kept = {"s3://bucket/data": "0" * 20}, f"manifests/{'0' * 20}.json"
+    world.store.place.write(kept, b"[]")
+    assert Runner(world.store, Local(), world.place, pins, world.watch).run(Plan({"x": call(number, value=2.0)})).exit_code == 0
+    world.store.place.remove(kept)
+    with pytest.raises(StoreError, match=r"the manifest 0{20} was removed .* run the same command again"):
+        Runner(world.store, Refuses(), world.place, pins, world.watch).run(Plan({"x": call(number, value=3.0)}))  # type: ignore[arg-type]
 
 
 def test_what_is_missing_alone_runs(world: World) -> None:
