@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
@@ -64,6 +65,7 @@ class Stored:
     def __init__(self, url: str, label: str, record: File | None = None, check: bool = False) -> None:
         self.url, self.label, self.record, self.check = url, label, record, check
         self.recorded = record is not None
+        self._read = 0  # the crc32 of the header as it was read
 
     @cached_property
     def _header(self) -> tuple[int, int, Layout]:
@@ -75,6 +77,14 @@ class Stored:
             raise DataError(f"{self.url} is not as recorded: expected {self.record.size} bytes, found {total}; fetch or train it again")
         if total < 8:
             raise DataError(f"{self.url} is truncated: expected at least 8 bytes, found {total}; fetch or train it again")
+        try:
+            return self._parsed(total)
+        except DataError:
+            if files.local(self.url) is not None:
+                raise
+            return self._parsed(total)  # perhaps it was spoiled on its way only
+
+    def _parsed(self, total: int) -> tuple[int, int, Layout]:
         text = self._bytes(0, 8 if files.local(self.url) is not None else min(total, BEGIN))
         length = int.from_bytes(text[:8], "little")
         if length > LONGEST:
@@ -82,12 +92,16 @@ class Stored:
         if 8 + length > total:
             raise DataError(f"{self.url} is truncated: expected at least {8 + length} bytes, found {total}; fetch or train it again")
         try:
-            text = text[8 : 8 + length] if 8 + length <= len(text) else self._bytes(8, length)
-            return 8 + length, total, _shared(text, total - 8 - length)
+            text = text[: 8 + length] if 8 + length <= len(text) else text[:8] + self._bytes(8, length)
+            layout = _shared(text[8:], total - 8 - length)
         except ValueError as error:
             raise DataError(f"{self.url} is not valid safetensors of {total} bytes: {error}; fetch or train it again") from error
+        self._read = zlib.crc32(text)
+        return 8 + length, total, layout
 
     def _bytes(self, start: int, count: int) -> bytes:
+        if files.local(self.url) is None and count:
+            return bytes(ranges.fetch([(self.url, start, start + count)])[0])
         buffer = bytearray(count)
         files.read(self.url, start, memoryview(buffer))
         return bytes(buffer)
@@ -133,9 +147,11 @@ class Stored:
         if found != self.record.digest:
             told = f"expected digest {self.record.digest[:12]}, found {found[:12]} in {self.record.size} bytes"
             raise DataError(f"{self.url} is not as recorded: {told}; fetch or train it again")
-        _verified.add(state)
         if crcs:
             ranges.keep(self.url, self.record.size, crcs)
+            if "_header" in self.__dict__ and zlib.crc32(self._bytes(0, self._header[0])) != self._read:
+                raise DataError(f"{self.url} came with another header than the one that was verified; run again")
+        _verified.add(state)
 
 
 _verified: set[Any] = set()
