@@ -130,7 +130,7 @@ def _execute(job: Job, map: Map, parallel: int) -> Outcome:
         with contextlib.suppress(Exception):  # a record that stands is not undone by what came after it
             if Store(job.place.store).has(job.key):
                 return Outcome(job.key, "done", seconds=time.time() - started)
-        return replace(failed(job, error, time.time() - started), damaged=spoiled(job, error))
+        return judged(failed(job, error, time.time() - started), job, error)
     return Outcome(job.key, "done", seconds=time.time() - started)
 
 
@@ -143,16 +143,21 @@ def failed(job: Job, error: Exception, seconds: float) -> Outcome:
     return Outcome(job.key, "failed", redact(text), kind, exit_code_of(error), retry, trace, seconds)
 
 
-def spoiled(job: Job, error: Exception) -> tuple[tuple[str, str, str], ...]:
-    """Which inputs of a job that failed are not as recorded: files of another size; where bytes were missing or unlike, those of other bytes too."""
+def judged(outcome: Outcome, job: Job, error: Exception) -> Outcome:
+    """A failure, with the inputs that are not as recorded: files of another size; where bytes were missing or unlike, those of other bytes too.
+
+    Where all inputs in a remote store are found as recorded, what was unlike came so by the way there, and another try may help.
+    """
     store, keys = Store(job.place.store), list(dict.fromkeys(referred(job.arguments)))
-    suspicious = isinstance(error, FileNotFoundError) or exit_code_of(error) == INTEGRITY
+    suspicious = isinstance(error, FileNotFoundError) or outcome.code == INTEGRITY
     with contextlib.suppress(Exception):  # the store does not answer: then the error itself is what there is to tell
         there = store.done(keys)
         gone = [(key, "", f"{store.place.at(key)} has no record any more") for key in keys if key not in there]
         found = damaged(store, keys, job.place.digest if suspicious else None)
-        return (*gone, *((key, *what) for key, what in found.items()))
-    return ()
+        wrong = (*gone, *((key, *what) for key, what in found.items()))
+        by_the_way = suspicious and bool(keys) and not wrong and not store.place.local
+        return replace(outcome, damaged=wrong, retry=outcome.retry or by_the_way)
+    return outcome
 
 
 def takes_run(fn: Callable[..., Any]) -> bool:
