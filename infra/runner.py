@@ -90,6 +90,8 @@ class Runner:
                 self.watch("attached", None, leader=leader)
             self._loop()
         except KeyboardInterrupt:
+            if self.flying:
+                self.watch("stopping", None)
             self._interrupt(GRACE)
             raise
         except StoreError:  # workers of other machines meet what we met, and stop by themselves, a little later

@@ -12,7 +12,7 @@ from infra import settings
 
 PATTERNS = (
     (re.compile(r"(\w://)[^/\s\"'<>]*@"), r"\1***@"),  # user:password@host
-    (re.compile(r"(?i)([?&;][\w.-]*(?:token|secret|passw|signature|credential|key|sig)[\w.-]*=)[^&\s\"'<>]+"), r"\1***"),  # signed and keyed URLs
+    (re.compile(r"(?i)([?&;][\w.-]*(?:token|secret|passw|signature|credential|key|sig)[\w.-]*=)[^&\s\"'<>]*[^&\s\"'<>:]"), r"\1***"),  # signed URLs
     (re.compile(r"(?i)\b(bearer|basic) [\w.~+/=-]{8,}"), r"\1 ***"),
 )
 USER = re.compile(r"([\w+]+)://[^/\s\"'<>]+@([^/\s]*)")

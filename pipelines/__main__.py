@@ -35,8 +35,8 @@ COMMANDS = {
     "export": "hand weights out:       stockpot export MODEL --out ./model.pt --format pt",
     "report": "the page of a study:    stockpot report soup tiny",
     "ls": "the nodes of a store:   stockpot ls ./store --function train",
-    "verify": "check a store's bytes:  stockpot verify --store ./store",
-    "gc": "what can go from one:   stockpot gc --store ./store [--yes]",
+    "verify": "check a store's bytes:  stockpot verify ./store",
+    "gc": "what can go from one:   stockpot gc ./store [--yes]",
     "copy": "one store to another:   stockpot copy ./store s3://bucket/store",
     "doctor": "check this machine:     stockpot doctor --store ./store",
 }

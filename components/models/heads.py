@@ -36,7 +36,8 @@ def zero_shot(
     names = tuple(classes) or (data.open(run).classes if data is not None else ())
     if len(names) < 2:
         known = f"only {names[0]}" if names else "none"
-        raise ValueError(f"a classifier needs at least two classes and {known} is known: give classes, or data whose source names them")
+        remedy = "name them in the order of the labels (--task.classes rose,tulip), or give data that names them"
+        raise ValueError(f"a classifier needs at least two classes and {known} is known; {remedy}")
     if wrong := [prompt for prompt in prompts if prompt.count("{}") != 1] or ([] if prompts else ["(none)"]):
         raise ValueError(f"prompt {wrong[0]!r} has no place for the class name: write it like 'a photo of a {{}}.'")
     module = build(model, accelerator())

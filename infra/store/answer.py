@@ -72,6 +72,8 @@ def transient(error: BaseException) -> str:
         return (code if code.isalpha() else f"HTTP {status}") if code in TRANSIENT or status in STATUSES else ""
     if isinstance(error, of.SSLError):
         return "" if re.search("CERTIFICATE_VERIFY_FAILED|WRONG_VERSION_NUMBER", str(error), re.IGNORECASE) else "connection"
+    if "Cannot combine AUTHORIZATION" in str(error):
+        return ""
     if isinstance(error, of.ConnectTimeoutError | of.ReadTimeoutError | TimeoutError):
         return "timeout"
     if isinstance(error, of.FlexibleChecksumError | of.ChecksumError):
@@ -123,6 +125,8 @@ def final(error: Exception, url: str, keeper: str) -> Exception:
     if code == "RequestTimeTooSkewed" or (status == 403 and abs(skew(error)) > 900):
         by = f"{abs(skew(error)):.0f} s {'ahead of' if skew(error) > 0 else 'behind'}" if skew(error) else "far from"
         return Refused(f"{url}: this machine's clock is {by} the store's ({code}); set it (timedatectl set-ntp true), and run the same command again")
+    if "Invalid endpoint" in words or "Cannot combine AUTHORIZATION" in words:  # the second is aiohttp's, of a user and a password in it
+        return ValueError(f"{url}: AWS_ENDPOINT_URL is not the address of a server; write it like http://HOST:PORT, without credentials")
     if code == "NoSuchBucket":
         return Refused(f"{url}: there is no such bucket; make it first, or choose another")
     if status in (301, 307) or code in ("AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"):

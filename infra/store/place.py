@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from infra.store.answer import code_of
 AT_ONCE = 32  # requests to a remote store
 MOST = 1000  # objects that one request may remove: https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
 VERSIONED = "the bucket keeps versions: their bytes stay until a lifecycle rule removes them"
+NEARLY = re.compile(r"[A-Za-z][A-Za-z0-9+]+:/(?!/)|[A-Za-z0-9+]*[A-Z][A-Za-z0-9+]*://|s3a?://(/|$)")  # s3:/b, S3://b, s3://, s3:///b
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -42,7 +44,12 @@ def is_local(url: str) -> bool:
 
 
 def absolute(url: str) -> str:
-    """A URL that means the same in every process: local paths without scheme and absolute, others without a trailing slash."""
+    """A URL that means the same in every process: local paths without scheme and absolute, others without a trailing slash.
+
+    ValueError for what is nearly a URL, and would else be a folder `s3:` here.
+    """
+    if NEARLY.match(url):
+        raise ValueError(f"{url}: is neither a path nor a URL; write it like s3://bucket/folder")
     if is_local(url):
         return os.path.abspath(os.path.expanduser(url.removeprefix("file://")))
     return url.rstrip("/")

@@ -98,7 +98,7 @@ def packages() -> str:
 def store_checks(store: Store) -> list[tuple[str, Check]]:
     """What the preflight of a run finds, all of it; nothing more is asked of a store that is none of ours, or is away."""
     try:
-        if store.place.exists("store.json"):
+        if store.place.read("store.json") is not None:
             store.prepare()
         found = Preflight(store.place).run()
     except Exception as error:  # told as a failed check

@@ -12,11 +12,11 @@ from infra.errors import OK, PARTIAL
 from infra.store.gc import IN_USE, SERVED, Waste, collect, plan
 from infra.store.store import Store
 from pipelines.commands import studies
-from pipelines.commands.session import command_line, open_store, tracking_uri
+from pipelines.commands.session import command_line, named, open_store, tracking_uri
 from pipelines.commands.studies import Where, option, parse
 from pipelines.commands.text import clock, columns, counted, size
 
-USAGE = "usage: stockpot gc [--store URL] [--unused] [--yes]   (nothing younger than a day, and nothing of a node that is being computed)"
+USAGE = "usage: stockpot gc [STORE] [--unused] [--yes]   (nothing younger than a day, and nothing of a node that is being computed)"
 SHOWN = 5  # of what could not be removed
 
 
@@ -31,9 +31,7 @@ class Options(Where):
 
 def main(argv: Sequence[str]) -> int:
     words, options = parse(argv, Options, USAGE)
-    if words:
-        raise ValueError(f"{words[0]!r} is one word too many; {USAGE}")
-    store = open_store(options, create=False)
+    store = open_store(named(words, options, USAGE), create=False)
     found = list(plan(store, aliased(store, options.tracking), options.unused))
     if not found:
         print(f"{store.url}: nothing to remove")

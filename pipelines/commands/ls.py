@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from infra.store import Store
 from infra.store.inventory import Listed, keys, listed
-from pipelines.commands.session import open_store
+from pipelines.commands.session import named, open_store
 from pipelines.commands.studies import Where, option, parse
 from pipelines.commands.text import clock, columns, counted, size
 
@@ -28,9 +28,7 @@ class Options(Where):
 
 def main(argv: Sequence[str]) -> int:
     words, options = parse(argv, Options, USAGE)
-    if len(words) > 1 or (words and options.store):
-        raise ValueError(f"{words[-1]!r} is one word too many; {USAGE}")
-    store = open_store(dataclasses.replace(options, store=words[0]) if words else options, create=False)
+    store = open_store(named(words, options, USAGE), create=False)
     there = listed(store, keys(store, options.function))
     if options.json:
         print(json.dumps({"store": store.url, "nodes": [dataclasses.asdict(node) for node in there]}, indent=1))

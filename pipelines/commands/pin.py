@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 from components.weights.digests import digests_of
 from infra.secrets import redact
-from infra.store.pins import Pins
+from infra.store.pins import Pins, sources
 from pipelines.commands import bar
 from pipelines.commands.session import open_store
 from pipelines.commands.studies import Where, parse
 from pipelines.commands.text import clock, counted, size
+from pipelines.tasks import images
 
-USAGE = "usage: stockpot pin URL ... [--store URL]\n\nURL: a folder or a file of data, as a study names it; what was hashed before is not read again"
+USAGE = "usage: stockpot pin URL ... [--store URL]\n\nURL: a folder, a file or a pattern of tars, as studies name it; known files are not read"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -21,7 +22,7 @@ def main(argv: Sequence[str]) -> int:
     if not words:
         raise ValueError(f"pin takes the URL of data; {USAGE.splitlines()[0]}")
     store = open_store(options)
-    for url in words:
+    for url in (url for word in words for url in sources(images(word))):
         started = time.monotonic()
         with bar.shown(f"pinning {redact(url)}") as progress:
             found = Pins(store.place, digests_of).pin(url, progress)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shlex
 import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from components.weights.digests import digests_of
 from components.weights.files import digest_of
@@ -33,15 +34,24 @@ from pipelines.commands.fields import near
 from pipelines.commands.studies import Options, Where
 from pipelines.commands.view import View
 
+W = TypeVar("W", bound=Where)
+
 
 def open_store(options: Where, *, create: bool = True, optional: bool = False) -> Store:
     """The store of the options, checked. ValueError where it is only to be read and is not there, unless it is `optional`."""
     store = Store(options.store or settings.default_store())
-    if create or store.place.exists("store.json"):
+    if create or store.place.read("store.json") is not None:  # not by a HEAD, whose answer names no missing bucket
         store.prepare(write=create)
     elif not optional:
-        raise ValueError(f"{store.url}: no store is here; run a study first, or name one with --store")
+        raise ValueError(f"{store.url}: no store is here; run a study first, or name another")
     return store
+
+
+def named(words: Sequence[str], options: W, usage: str) -> W:
+    """The options, with the store that the words of a command are, where there are any."""
+    if len(words) > 1 or (words and options.store):
+        raise ValueError(f"{words[-1]!r} is one word too many; {usage}")
+    return dataclasses.replace(options, store=words[0]) if words else options
 
 
 def tracking_uri(options: Options, store: Store) -> str:

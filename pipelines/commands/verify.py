@@ -13,11 +13,11 @@ from infra import settings
 from infra.errors import INTEGRITY, OK
 from infra.store.verify import Checked, Expected, Seen, expected, verify
 from pipelines.commands.bar import Meter
-from pipelines.commands.session import open_store
+from pipelines.commands.session import named, open_store
 from pipelines.commands.studies import Where, option, parse
 from pipelines.commands.text import clock, counted, size
 
-USAGE = "usage: stockpot verify [--store URL] [--again]   (an interrupted one goes on where it was)"
+USAGE = "usage: stockpot verify [STORE] [--again]   (an interrupted one goes on where it was)"
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,7 @@ class Options(Where):
 
 def main(argv: Sequence[str]) -> int:
     words, options = parse(argv, Options, USAGE)
-    if words:
-        raise ValueError(f"{words[0]!r} is one word too many; {USAGE}")
-    store = open_store(options, create=False)
+    store = open_store(named(words, options, USAGE), create=False)
     path = os.path.join(settings.state_folder(store.url), "verified.jsonl")
     if options.again and os.path.exists(path):
         os.unlink(path)

@@ -119,6 +119,9 @@ class View:
     def _lapsed(self, node: Node | None) -> None:
         self.say("  … the store takes no heartbeats: nothing more is begun until it does, since others may take this run for dead", "yellow")
 
+    def _stopping(self, node: Node | None) -> None:
+        self.say("stopping: trainings keep their states first, for some seconds; a second Ctrl-C does not wait for them", "yellow")
+
     def _damaged(self, node: Node, reason: str) -> None:
         self.say(f"  ↻ {node.title}: {reason}; it is computed again", "yellow")
 

