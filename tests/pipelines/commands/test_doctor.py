@@ -8,6 +8,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 
+from infra.store import Store
+from pipelines.commands import doctor
+from pipelines.commands.studies import Options
+
 Stockpot = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -40,6 +44,21 @@ class Old(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
+
+
+class Guarded(Old):
+    """What a server answers that knows its users."""
+
+    def do_GET(self) -> None:
+        self.send_error(401)
+
+
+def test_a_tracking_server_with_users_is_no_failure() -> None:
+    with HTTPServer(("127.0.0.1", 0), Guarded) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        uri = f"http://127.0.0.1:{server.server_address[1]}"
+        assert doctor.tracking(Options(tracking=uri), Store("memory://nowhere")) == f"{uri} answers, and tells its version to users alone"
+        server.shutdown()
 
 
 def test_what_does_not_match_and_what_does_not_answer_is_told(stockpot: Stockpot, tmp_path: Path) -> None:
