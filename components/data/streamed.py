@@ -66,7 +66,14 @@ class Streamed:
         self.budget = run.cache_limit // 2
         window = int(self.offsets[-1]) * order.SHARD * order.WINDOW // len(self)
         fits = len(sizes) if origin.whole or window <= self.budget < int(self.offsets[-1]) else int(np.searchsorted(np.cumsum(sizes), self.budget))
-        self.kept = fits if len(sizes) and int(sizes.max()) <= self.budget else 0
+        largest = int(sizes.max(initial=0))
+        if origin.whole and largest > self.budget:
+            where = origin.where(int(self.places[self.starts[int(sizes.argmax())], 0]))
+            raise ValueError(
+                f"{where}: {largest} bytes of it are read at once, more than half of the cache of {run.cache_limit}: each batch would read them all "
+                "again; raise --cache_limit, or write it with smaller row groups"
+            )
+        self.kept = fits if largest <= self.budget else 0
         self._coming: dict[int, Future[bool]] = {}
         self._lock = threading.Lock()
 

@@ -56,7 +56,7 @@ def test_processes_share_the_cache(bucket: Bucket, here: Path, tmp_path: Path) -
     wanted = [int(image.astype(np.int64).sum()) for image in WebDataset(str(here / "tars")).open(Local(str(tmp_path / "plenty"))).images(range(N))]
     words = [sys.executable, "-c", OTHER, bucket.url("tars"), str(tmp_path / "run"), str(SIZE // 2)]
     workers = [subprocess.Popen(words, stdout=subprocess.PIPE) for _ in range(2)]
-    found = [json.loads(worker.communicate(timeout=120)[0]) for worker in workers]
+    found = [json.loads(worker.communicate(timeout=300)[0]) for worker in workers]
     assert found == [wanted, wanted] and used(Local(str(tmp_path / "run"))) <= SIZE // 2
 
 
