@@ -126,7 +126,7 @@ def verify(place: Place, files: Iterable[Expected], hashed: Hashed, progress: Pr
         yield Checked(file, damage or _unlike(file, chunks))
 
 
-def named(store: Store, file: Expected) -> bool:
+def recorded(store: Store, file: Expected) -> bool:
     """Whether a record names this file still: what was collected or withdrawn since it was read is no damage."""
     return any(file in payload(record) for _, _, record in records(store, [file.name.partition("/")[0]]) if isinstance(record, Record))
 

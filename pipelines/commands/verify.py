@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from components.weights.chunks import hashed
 from infra import settings
 from infra.errors import INTEGRITY, OK
-from infra.store.verify import Checked, Expected, Seen, expected, named, verify
+from infra.store.verify import Checked, Expected, Seen, expected, recorded, verify
 from pipelines.commands.bar import Meter
 from pipelines.commands.session import named, open_store
 from pipelines.commands.studies import Where, option, parse
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     started, damaged, total = time.monotonic(), 0, sum(file.size for file in left)
     with Meter("verify", total) as meter:
         for file, damage in itertools.chain((each for each in wanted if isinstance(each, Checked)), verify(store.place, left, hashed, meter.add)):
-            if damage and file.digest and not named(store, file):
+            if damage and file.digest and not recorded(store, file):
                 continue
             if damage:
                 damaged += 1
