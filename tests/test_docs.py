@@ -89,7 +89,8 @@ for where, words, file in json.load(sys.stdin):
         module = command(name)
         own = getattr(module, "chosen", studies.chosen)
         study = hasattr(module, "chosen") and rest and not rest[0].startswith("-")
-        options = getattr(module, "Options", studies.Options if hasattr(module, "chosen") else studies.Where)
+        known = (getattr(module, "Asked", None), getattr(module, "Options", None), studies.Options if hasattr(module, "chosen") else studies.Where)
+        options = next(filter(None, known))
         with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.suppress(SystemExit):
             if own is not studies.chosen:  # merge: a rule's options
                 own(rest, options)

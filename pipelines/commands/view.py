@@ -159,7 +159,7 @@ class View:
         shares = {key: self.progress.get(key.rsplit("-", 1)[-1]) for key, state in self.schedule.state.items() if state == "running"}
         done = {key: share[0] / max(1, share[1]) for key, share in shares.items() if share}
         left = self.eta.remaining(self.schedule, done)
-        return "" if left is None else f", about {clock(left)} to go"
+        return "" if left is None or left < 1 else f", about {clock(left)} to go"
 
     def _table(self) -> Any:
         from rich.table import Table
