@@ -20,7 +20,11 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-ERRORS = {"SlowDown": 503, "TooManyRequests": 429, "InternalError": 500, "ExpiredToken": 403}  # what is answered without asking the server
+ERRORS = {
+    "SlowDown": 503, "TooManyRequests": 429, "InternalError": 500, "ExpiredToken": 403, "AccessDenied": 403, "RequestTimeTooSkewed": 403,
+    "AuthorizationHeaderMalformed": 400, "QuotaExceeded": 403,
+}  # fmt: skip  # what is answered without asking the server
+NOTHING = "<?xml version='1.0'?><ListBucketResult><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated></ListBucketResult>"
 OWN = {"connection", "keep-alive", "transfer-encoding", "expect"}  # headers of one hop; all others are passed on, Host too: SigV4 covers it
 
 
@@ -33,6 +37,7 @@ class Fault:
     lost    the server does it, and the connection is reset instead of an answer
     cut     the connection ends after that `part` of the answer's body; as `lost` where it has none
     stall   no byte comes any more after that `part` of the answer's body; no answer where it has none; 0: nor does the server hear anything
+    blind   a listing that has nothing: how a store looks that lists late
     hidden  the answer is 200, its body says InternalError: how S3 tells that completing an upload failed
     up      one byte of the request's body, at that `part`, reaches the server changed
     down    one byte of the answer's body does not come as it was sent
@@ -133,7 +138,7 @@ class Proxy:
             return reset(request)
         elif fault.kind == "stall" and not fault.part:
             return await silence(request)
-        elif fault.kind in ERRORS or fault.kind == "hidden":
+        elif fault.kind in ERRORS or fault.kind in ("hidden", "blind"):
             return refusal(fault.kind)
         body = await body_of(request)
         if fault.kind == "up" and body:
@@ -181,7 +186,7 @@ async def body_of(request: web.BaseRequest) -> bytearray:
 def refusal(kind: str) -> web.StreamResponse:
     code = "InternalError" if kind == "hidden" else kind
     told = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>by the proxy of a test</Message></Error>"
-    answer = web.Response(status=ERRORS.get(kind, 200), text=told, content_type="application/xml")
+    answer = web.Response(status=ERRORS.get(kind, 200), text=NOTHING if kind == "blind" else told, content_type="application/xml")
     answer.force_close()  # what is still to come of the request's body is nothing that could be taken for another request
     return answer
 
