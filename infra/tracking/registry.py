@@ -18,7 +18,7 @@ def aliased(tracking: str) -> list[str]:
 
     configure()
     try:
-        client = mlflow.MlflowClient(tracking_uri=tracking)
+        client = mlflow.MlflowClient(tracking_uri=tracking, registry_uri=tracking)
         return [url for model in _models(client) for version in set(model.aliases.values()) for url in _urls(client, model.name, str(version))]
     except (MlflowException, *FAULTS) as error:
         told = " ".join(str(error).split())[:200]
