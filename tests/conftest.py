@@ -60,3 +60,10 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Generator[None, None, Non
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STOCKPOT_STATE", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def tracking() -> Generator[None, None, None]:
+    """Which MLflow a test used is its own affair: `mlflow.set_tracking_uri` puts it into the environment, and so into every command begun later."""
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)

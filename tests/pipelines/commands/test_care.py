@@ -74,7 +74,7 @@ def test_gc_keeps_what_an_alias_names_and_stops_where_nobody_knows(stockpot: Sto
     from mlflow import MlflowClient
 
     uri = f"sqlite:///{left.url}/mlflow.db"
-    client = MlflowClient(uri, uri)  # else the registry is where another test of this process last was
+    client = MlflowClient(uri, uri)
     client.create_registered_model("digits")
     version = client.create_model_version("digits", left.place.at("train-0123/attempts/b"))
     client.set_registered_model_alias("digits", "champion", version.version)
