@@ -15,6 +15,7 @@ from components.models.module import build
 from components.models.openclip import fresh
 from components.types import Local
 from components.weights import Checkpoint, ahead, mean
+from infra import settings
 from pipelines.__main__ import main
 from tests.components.conftest import TINY
 from tests.components.weights.test_sharded import shards
@@ -56,10 +57,11 @@ def test_a_merge_in_a_bucket_is_the_merge_on_a_disk(bucket: Bucket, urls: list[s
     assert not bucket.uploads()
 
 
-def test_planning_asks_twice_a_file(urls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once how long it is, and once for what it begins with."""
+def test_planning_asks_twice_for_a_model_and_once_for_its_configuration(urls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long the model's file is, and what it begins with."""
     from s3fs import S3FileSystem
 
+    settings.configure()
     calls: Counter[str] = Counter()
     before = S3FileSystem._call_s3
 
@@ -69,8 +71,7 @@ def test_planning_asks_twice_a_file(urls: list[str], monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(S3FileSystem, "_call_s3", counted)
     assert mean([Checkpoint(url) for url in urls]).assembly.plans
-    files = 2 * len(urls)  # a configuration and a model each
-    assert calls == {"head_object": files, "get_object": files}
+    assert calls == {"head_object": len(urls), "get_object": 2 * len(urls)}
 
 
 MEMORY = """
