@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from components.weights import Checkpoint, Combination
 
 BATCH = 256
+KEPT = 8  # datasets that stay open in a process
 SHARE = 16 * BATCH  # examples of an item of a map: whole batches, whose composition decides the last bits of logits
 _last: list[tuple[str, Classifier]] = []  # the module of the previous call: the next checkpoint of a sweep or soup is streamed into it
 _open: dict[tuple[str, str], Examples] = {}  # what was opened last, see `opened`
@@ -54,17 +55,21 @@ class Count:
 
 @may_map
 @revision(1)
-def predict(checkpoint: Checkpoint | Combination, data: Dataset, *, predictor: Predictor = Head(), run: Run) -> Predictions:  # noqa: B008
+def predict(
+    checkpoint: Checkpoint | Combination, data: Dataset, *, predictor: Predictor = Head(), head: Checkpoint | None = None, run: Run  # noqa: B008
+) -> Predictions:
     """The answers of a checkpoint or a combination on every example of `data`, seen through the evaluation view.
 
     Where there are many and several can be asked at once, `run.map` spreads shares of them, with the bits of a single pass. DataError
     where the answers are not of each example once: another process saw other data.
+
+    head: the model whose classifier answers, with its class names, instead of the checkpoint's own
     """
     examples = opened(data, run)
     if run.parallel == 1 or len(examples) <= SHARE:
-        return outputs(checkpoint, data, predictor=predictor, run=run)
+        return outputs(checkpoint, data, predictor=predictor, head=head, run=run)
     starts, call = range(0, len(examples), SHARE), uuid.uuid4().hex
-    shared = {"checkpoint": checkpoint, "data": data, "predictor": predictor, "call": call, "run": run}
+    shared = {"checkpoint": checkpoint, "data": data, "predictor": predictor, "head": head, "call": call, "run": run}
     return joined(run.map(outputs, [{"start": start, **shared} for start in starts]), examples)
 
 
@@ -75,14 +80,21 @@ def score(predictions: Predictions, metric: Metric, split: str = "") -> Score:
 
 
 def outputs(
-    checkpoint: Checkpoint | Combination, data: Dataset, *, predictor: Predictor = Head(), start: int | None = None, call: str = "", run: Run  # noqa: B008
+    checkpoint: Checkpoint | Combination,
+    data: Dataset,
+    *,
+    predictor: Predictor = Head(),  # noqa: B008
+    head: Checkpoint | None = None,
+    start: int | None = None,
+    call: str = "",
+    run: Run,
 ) -> Predictions:
     """What `predict` returns, or the share of it that begins at `start`, as a plain function. Diverged: some answers are not finite.
 
     call: names the map that this is an item of; the next one in this process finds the model as it is.
     """
     examples = opened(data, run)
-    with _lent(checkpoint, call) as module:
+    with _lent(checkpoint if head is None else checkpoint.with_head(head), call) as module:
         return answers(module, predictor, examples if start is None else share(examples, start), run, name=str(checkpoint))
 
 
@@ -172,13 +184,13 @@ def _lent(checkpoint: Checkpoint | Combination, call: str = "") -> Iterator[Clas
 
 
 def opened(data: Dataset, run: Run) -> Examples:
-    """`data.open(run)`; the last two are kept in this process, unless their source may change because nothing pins it."""
+    """`data.open(run)`; the last KEPT are kept in this process, unless their source may change because nothing pins it."""
     key = (repr(data), run.cache)
     with _turn:
         found = _open.pop(key, None) or data.open(run)
         if all(getattr(root, "pinned", "itself") for root, _, _ in data.parts()):
             _open[key] = found
-            for old in list(_open)[:-2]:
+            for old in list(_open)[:-KEPT]:
                 del _open[old]
     return found
 

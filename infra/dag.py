@@ -100,12 +100,14 @@ class Plan:
     """What a study wants: named target nodes, and what its report needs to know (`about`, opaque here).
 
     keeps: nodes whose results it hands over; where their bytes are damaged they are computed again, although no target needs them.
+    beside: targets without which the result still stands.
     Raises ValueError where the plan would report on data that it trained or selected on.
     """
 
     targets: Mapping[str, Node]
     about: Any = None
     keeps: Sequence[Node] = ()
+    beside: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         check(self.nodes())

@@ -37,11 +37,12 @@ class Finished:
 
     @property
     def complete(self) -> bool:
-        return all(self.state[self.fingerprints.name(node)] in ENDED_WELL for node in self.plan.targets.values())
+        needed = (node for name, node in self.plan.targets.items() if name not in self.plan.beside)
+        return all(self.state[self.fingerprints.name(node)] in ENDED_WELL for node in needed)
 
     @property
     def exit_code(self) -> int:
-        """0; 3 where every target stands although a node failed; else the code of the first failure."""
+        """0; 3 where the result stands although a node failed; else the code of the first failure."""
         if self.complete:
             return 3 if self.failures else 0
         return next((outcome.code or 4 for outcome in self.failures.values()), 4)

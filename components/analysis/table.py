@@ -22,8 +22,9 @@ def tabulate(
     baseline: str,
     *,
     shifts: list[str] | None = None,
+    mean: str = MEAN,
 ) -> Table:
-    """One row for each model and split, and for each model's mean of shifts.
+    """One row for each model and split, and for each model's mean of shifts, under the name `mean`.
 
     predictions: of each model, by its name, one for each split; baseline: the model that the others are compared with, paired by
     example id; shifts: the splits that the mean is over, by default all but the first. Columns: top1 with correct, n, low, high; top5
@@ -33,7 +34,7 @@ def tabulate(
     """
     shifts = splits[1:] if shifts is None else shifts
     models = list(predictions)
-    _check(predictions, splits, baseline, shifts)
+    _check(predictions, splits, baseline, shifts, mean)
     marks = [[_correct(answers) for answers in row] for row in predictions.values()]
     for s, split in enumerate(splits):
         for m, model in enumerate(models):
@@ -45,13 +46,13 @@ def tabulate(
             rows.append({"model": model, "split": split, **_scores(predictions[model][s])})
         if shifts:
             averaged = [rows[m * (len(splits) + 1) + splits.index(name)] for name in shifts]
-            rows.append({"model": model, "split": MEAN, **_averages(averaged, [marks[m][splits.index(name)] for name in shifts])})
-    columns = [(split, [s]) for s, split in enumerate(splits)] + ([(MEAN, [splits.index(name) for name in shifts])] if shifts else [])
+            rows.append({"model": model, "split": mean, **_averages(averaged, [marks[m][splits.index(name)] for name in shifts])})
+    columns = [(split, [s]) for s, split in enumerate(splits)] + ([(mean, [splits.index(name) for name in shifts])] if shifts else [])
     for split, members in columns:
         column = [row for row in rows if row["split"] == split]
         answers = [[marks[m][s] for s in members] for m in range(len(models))]
         _compare(column, answers, models.index(baseline))
-    return Table(tuple(rows), (_note(baseline, len(shifts)),))
+    return Table(tuple(rows), (_note(baseline, len(shifts), mean),))
 
 
 def compare(first: Sequence[tuple[np.ndarray, np.ndarray]], second: Sequence[tuple[np.ndarray, np.ndarray]]) -> Difference:
@@ -62,7 +63,7 @@ def compare(first: Sequence[tuple[np.ndarray, np.ndarray]], second: Sequence[tup
     return mean_difference([(ids, a.astype(np.int64) - b) for (ids, a), (_, b) in zip(first, second, strict=True)])
 
 
-def _check(predictions: Mapping[str, Sequence[Predictions]], splits: Sequence[str], baseline: str, shifts: Sequence[str]) -> None:
+def _check(predictions: Mapping[str, Sequence[Predictions]], splits: Sequence[str], baseline: str, shifts: Sequence[str], mean: str) -> None:
     for what, names in (("splits", splits), ("shifts", shifts)):
         if len(set(names)) != len(names):
             raise ValueError(f"the {what} of a table need different names: {', '.join(names)}")
@@ -71,9 +72,9 @@ def _check(predictions: Mapping[str, Sequence[Predictions]], splits: Sequence[st
             raise ValueError(f"{model} has {len(row)} predictions for {len(splits)} splits: give one for each")
     if baseline not in predictions:
         raise ValueError(f"the baseline {baseline!r} is not a model of the table: choose one of {', '.join(predictions)}")
-    for name in (*shifts, *([MEAN] if MEAN in splits else [])):
-        if name not in splits or name == MEAN:
-            raise ValueError(f"{name!r} cannot be a shift or a split here: the splits are {', '.join(splits)}, and {MEAN!r} is reserved")
+    for name in (*shifts, *([mean] if mean in splits else [])):
+        if name not in splits or name == mean:
+            raise ValueError(f"{name!r} cannot be a shift or a split here: the splits are {', '.join(splits)}, and {mean!r} is reserved")
 
 
 def _correct(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
@@ -124,6 +125,8 @@ def _compare(column: Sequence[dict[str, Any]], answers: Sequence[Sequence[tuple[
         }
 
 
-def _note(baseline: str, shifts: int) -> str:
+def _note(baseline: str, shifts: int, mean: str) -> str:
     text = f"Top-1 with Wilson 95 % intervals; differences to {baseline} are paired by example (Tango's interval, McNemar's mid-p)"
-    return text + (f"; the mean of {shifts} shifts weighs them equally, its intervals are clustered by example." if shifts else ".")
+    if not shifts:
+        return f"{text}."
+    return f"{text}; the mean of {shifts} {mean.removeprefix('mean of ')} weighs them equally, its intervals are clustered by example."

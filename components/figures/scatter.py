@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from components.figures.style import CARD, FAINT, INK, KINDS, canvas, dress, label, legend
+from components.figures.style import CARD, FAINT, INK, KINDS, canvas, distinct, dress, label, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,23 +35,29 @@ def draw_scatter(rows: Sequence[Mapping[str, Any]], line: tuple[float, float] | 
     figure, ax = canvas(5.7, 5.7)
     _scale(ax, rows)
     _guides(ax, line)
+    others = list(dict.fromkeys(row["name"] for row in rows if row["kind"] == "other"))
     rows = sorted(rows, key=lambda row: row["alpha"] if row.get("alpha") is not None else -1.0)
-    for kind, (colour, marker, size) in KINDS.items():
-        group = [row for row in rows if row["kind"] == kind]
-        if not group:
-            continue
+    for name, kind, group in _groups(rows):
+        colour, marker, size = distinct(["other"] * (1 + others.index(name)))[-1] if name in others else KINDS[kind]
         if kind not in ("single", "wise"):
             _whiskers(ax, group, colour)
         x, y = [_clip(r["x"]) for r in group], [_clip(r["y"]) for r in group]
         above, joined = (2 if kind == "single" else 4 if kind == "wise" else 6), "-" if kind == "wise" else "none"
         edge = {"markeredgecolor": CARD, "markeredgewidth": 0.9}
         ax.plot(
-            x, y, marker=marker, linestyle=joined, linewidth=1.8, color=colour, markersize=size, zorder=above, label=NAMES[kind], **edge
+            x, y, marker=marker, linestyle=joined, linewidth=1.8, color=colour, markersize=size, zorder=above, label=name, **edge
         )
     _alphas(ax, rows)
     label(ax, x_label, "mean accuracy over shifts (%)")
     legend(ax, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, handletextpad=0.5, columnspacing=1.6, labelspacing=0.8)
     return figure
+
+
+def _groups(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, list[Mapping[str, Any]]]]:
+    """(what the legend says, kind, rows): all rows of a kind together, others one by one."""
+    grouped = {kind: [row for row in rows if row["kind"] == kind] for kind in KINDS}
+    known = [(NAMES[kind], kind, group) for kind, group in grouped.items() if group and kind != "other"]
+    return known + [(row["name"], "other", [row]) for row in grouped["other"]]
 
 
 def _clip(share: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from components.figures.style import CARD, FAINT, GRID, KINDS, canvas, dress, label, legend
+from components.figures.style import CARD, FAINT, GRID, canvas, distinct, dress, label, legend
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,13 +15,14 @@ def draw_shifts(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """One line of dots for each split. rows: split, model, kind, value, low, high (shares); splits and models in the order they appear."""
     splits = list(dict.fromkeys(row["split"] for row in rows))
     models = list(dict.fromkeys(row["model"] for row in rows))
+    told = distinct([next(row["kind"] for row in rows if row["model"] == model) for model in models])
     figure, ax = canvas(5.7, 0.95 + 0.47 * len(splits))
     dress(ax, "x")
     for k in range(0, len(splits), 2):
         ax.axhspan(k - 0.5, k + 0.5, color=GRID, alpha=0.4, linewidth=0, zorder=0)
     for m, model in enumerate(models):
         group = [row for row in rows if row["model"] == model]
-        colour, marker, size = KINDS[group[0]["kind"]]
+        colour, marker, size = told[m]
         offset = (m - (len(models) - 1) / 2) * min(0.19, 0.8 / len(models))
         places = [splits.index(row["split"]) + offset for row in group]
         for row, y in zip(group, places, strict=True):

@@ -27,7 +27,17 @@ KINDS: dict[str, tuple[str, str, float]] = {  # kind -> colour, marker, size in 
     "wise": (RED, "o", 4.5),
     "other": (SKY, "v", 9),
 }
+SPARE = ((SKY, "v", 9.0), (VIOLET, "P", 9.0), (PINK, "h", 9.0), (BLUE, "<", 9.0), (RED, ">", 9.0), (GREEN, "d", 9.0), (ORANGE, "p", 9.0))
 _saving = Lock()  # the options of the SVG writer are global to matplotlib
+
+
+def distinct(kinds: Sequence[str]) -> list[tuple[str, str, float]]:
+    """A colour, marker and size for each model; of several of one kind the first has the kind's own, the others what is left."""
+    found: list[tuple[str, str, float]] = []
+    for kind in kinds:
+        left = [KINDS[kind], *(mark for mark in SPARE if mark not in found), KINDS["other"]]
+        found.append(next((mark for mark in left if mark not in found), left[0]))
+    return found
 
 
 def canvas(width: float, height: float, *, columns: int = 1, **grid: Any) -> tuple[Figure, Any]:

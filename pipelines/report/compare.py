@@ -1,9 +1,10 @@
-"""`compare` ends a study: every candidate on the test data and on every shift, one table, and what the page needs to tell the story."""
+"""`compare` ends a study: every candidate on the reported data, one table, further exhibits, and what the page needs to tell the story."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from components.analysis.cosine import cosines
 from components.analysis.table import tabulate
@@ -12,7 +13,7 @@ from components.merge.ensemble import ensemble
 from components.types import Dataset
 from infra.dag import GPU, Node, Plan, call
 from infra.identity import cached
-from pipelines.report.story_types import Kind
+from pipelines.report.story_types import Kind, Noun, Row
 from pipelines.tasks import Task
 
 
@@ -29,17 +30,53 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Exhibit:
+    """A further result of a study: a node of a `Table`, how its rows are drawn (a function of `components.figures`), and what is a share.
+
+    name: of its files. A column `x` is shown with `x_low` and `x_high`, or with `x_se`, where there are such. latex: write it as LaTeX too.
+    """
+
+    name: str
+    title: str
+    caption: str
+    node: Node
+    draw: Callable[[Sequence[Row]], Any] | None = None
+    percent: tuple[str, ...] = ()
+    latex: bool = False
+
+
+@dataclass(frozen=True)
+class Reported:
+    """What a study reports on: splits by name. `here` is the one in distribution; the mean is over the others, over all where it is ""."""
+
+    name: str
+    splits: Mapping[str, Dataset]
+    noun: Noun = "shift"
+    here: str = ""
+    caveat: str = ""
+
+    @classmethod
+    def of(cls, task: Task) -> Reported:
+        """A task's test data and its shifts."""
+        return cls(task.name, {task.name: task.test, **task.shifts}, "shift", task.name, task.caveat)
+
+
+@dataclass(frozen=True)
 class Comparison:
     """What `Plan.about` carries: the candidates with their predictions, the splits by name, the trials and their held-out predictions."""
 
-    task: Task
+    on: Reported
     candidates: Sequence[Candidate]
-    splits: Mapping[str, Dataset]
     answers: Mapping[str, Sequence[Node]]
     trials: Sequence[Node]
     held_out: Sequence[Node]
     winner: str
     baseline: str
+    exhibits: Sequence[Exhibit] = ()
+
+    @property
+    def splits(self) -> Mapping[str, Dataset]:
+        return self.on.splits
 
     def node(self, name: str) -> Node | None:
         return next(candidate.node for candidate in self.candidates if candidate.name == name)
@@ -51,9 +88,20 @@ def answers(node: Node, data: Dataset) -> Node:
     return call(predict, on=GPU, checkpoint=node, data=data, label=f"{node.title} predicts")
 
 
+@cached
+def headed(node: Node, data: Dataset, head: Node) -> Node:
+    """The predictions of a checkpoint with the classifier of another: one node, however many candidates ask."""
+    return call(predict, on=GPU, checkpoint=node, data=data, head=head, label=f"{node.title} predicts")
+
+
 def model(name: str, kind: Kind, node: Node, *, alpha: float | None = None, main: bool = True) -> Candidate:
     """A candidate that is one checkpoint."""
     return Candidate(name, kind, lambda data: answers(node, data), node, alpha, main)
+
+
+def versatile(name: str, kind: Kind, node: Node, heads: Mapping[Dataset, Node], *, main: bool = True) -> Candidate:
+    """A candidate that is one checkpoint and answers each dataset with the classifier of its own that `heads` names."""
+    return Candidate(name, kind, lambda data: headed(node, data, heads[data]), node, None, main)
 
 
 def ensembled(name: str, kind: Kind, members: Sequence[Node], chosen: Node | None = None) -> Candidate:
@@ -67,7 +115,7 @@ def ensembled(name: str, kind: Kind, members: Sequence[Node], chosen: Node | Non
 
 
 def compare(
-    task: Task,
+    on: Task | Reported,
     candidates: Sequence[Candidate],
     *,
     winner: str,
@@ -75,19 +123,24 @@ def compare(
     base: Node,
     trials: Sequence[Node] = (),
     held_out: Sequence[Node] = (),
+    exhibits: Sequence[Exhibit] = (),
 ) -> Plan:
-    """The plan of a study: its table of all candidates and single trials, and the cosines between the trials' moves from `base`.
+    """The plan of a study: its table of all candidates and single trials, the cosines between the trials' moves from `base`, and exhibits.
 
     winner: the candidate that the run hands over; baseline: the one that the others are compared with. A trial that fails leaves the table;
-    a candidate that fails leaves it too while two remain.
+    a candidate that fails leaves it too while two remain. An exhibit that fails leaves the page.
     """
+    reported = on if isinstance(on, Reported) else Reported.of(on)
     singles = [model(trial.title, "single", trial, main=False) for trial in trials]
     everyone = [*candidates, *singles]
-    splits = {task.name: task.test, **task.shifts}
-    asked = {candidate.name: [candidate.answers(data) for data in splits.values()] for candidate in everyone}
-    table = call(tabulate, predictions=asked, splits=list(splits), baseline=baseline, at_least=2, label="table")
-    targets = {"table": table}
+    asked = {candidate.name: [candidate.answers(data) for data in reported.splits.values()] for candidate in everyone}
+    averaged = {} if reported.here else {"shifts": list(reported.splits)}
+    named = {} if reported.noun == "shift" else {"mean": f"mean of {reported.noun}s"}
+    arguments: dict[str, Any] = {"predictions": asked, "splits": list(reported.splits), "baseline": baseline, **averaged, **named}
+    targets = {"table": call(tabulate, **arguments, at_least=2, label="table")}
     if len(trials) > 1:
         targets["cosines"] = call(cosines, models=list(trials), base=base, at_least=2)
+    targets |= {exhibit.name: exhibit.node for exhibit in exhibits}
     kept = [candidate.node for candidate in candidates if candidate.name == winner and candidate.node]
-    return Plan(targets, Comparison(task, everyone, splits, asked, trials, held_out, winner, baseline), kept)
+    about = Comparison(reported, everyone, asked, trials, held_out, winner, baseline, exhibits)
+    return Plan(targets, about, kept, frozenset(exhibit.name for exhibit in exhibits))

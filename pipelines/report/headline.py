@@ -6,7 +6,6 @@ from typing import Any
 
 from pipelines.report.story_types import Model, Row, Story
 
-MEAN = "mean of shifts"  # the split name of the averaged rows in `tabulate`
 ACCURACY = {"better": "more accurate than", "worse": "less accurate than"}
 ROBUSTNESS = {"better": "more robust", "worse": "less robust"}
 
@@ -20,7 +19,7 @@ def headline(story: Story) -> str:
     model = model_named(story, story.winner.model)
     name = model.name[:1].upper() + model.name[1:]
     here = story.row(model.name, story.in_distribution) if story.in_distribution else None
-    away = story.row(model.name, MEAN)
+    away = story.row(model.name, story.mean)
     if here is not None:
         value = level(here, here["split"])
     elif away is not None:
@@ -45,9 +44,10 @@ def _comparison(story: Story, here: Row | None, away: Row | None) -> str:
         clauses[0] += f" {gap(here, ' points')}"
     if away is not None and not _missing(away):
         verdicts.append(away["verdict"])
-        words = ROBUSTNESS.get(away["verdict"], "no measurable difference")
+        known = ROBUSTNESS if story.noun == "shift" else {verdict: words.removesuffix(" than") for verdict, words in ACCURACY.items()}
+        words = known.get(away["verdict"], "no measurable difference")
         if not clauses:  # the baseline and the unit are named once
-            words += f" {'than' if away['verdict'] in ROBUSTNESS else 'to'} {than}"
+            words += f" {'than' if away['verdict'] in known else 'to'} {than}"
         clauses.append(f"{words} on {_shifts(story)} {gap(away, '' if clauses else ' points')}")
     turns = verdicts in (["better", "worse"], ["worse", "better"], ["no evidence", "worse"])
     return (" but " if turns else " and ").join(clauses)
@@ -88,4 +88,4 @@ def _missing(row: Any) -> bool:
 
 def _shifts(story: Story) -> str:
     count = len(story.shifts)
-    return f"the mean of {count} shifts" if count != 1 else f"the shift {story.shifts[0].name}"
+    return f"the mean of {count} {story.noun}s" if count != 1 else f"the {story.noun} {story.shifts[0].name}"

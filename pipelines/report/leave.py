@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from infra import settings
 from infra.finished import Finished
 from infra.store.place import is_local
+from pipelines.report import exhibits
 from pipelines.report.compare import Comparison
 from pipelines.report.story import story_of
 from pipelines.report.story_types import Story
@@ -50,7 +51,9 @@ def show(story: Story, page: str) -> None:
         Console().print(render(story))
     else:
         print(plain(story))
-    print(f"\nmodel   {story.winner.uri}\npage    {page}")
+    for shown in story.exhibits:
+        print(f"\n{exhibits.plain(shown)}")
+    print(*([f"\nmodel   {story.winner.uri}"] if story.winner.uri else [""]), f"page    {page}", sep="\n")
 
 
 def write_page(url: str, story: Story, copy: str = "") -> None:

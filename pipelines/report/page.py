@@ -23,11 +23,19 @@ def write(folder: str, story: Story) -> str:
 def render(story: Story) -> dict[str, bytes]:
     """The files of the page by relative name: `index.html`, `table.csv`, `figures/*.png|svg|csv`. The page needs none of the others."""
     from components.figures import style
-    from pipelines.report import pictures, sections
+    from pipelines.report import exhibits, pictures, sections
+    from pipelines.report.pictures import Picture
 
     drawn = pictures.pictures(story)
     written: dict[str, bytes] = {}
     shown: dict[str, Html] = {}
+    for told in story.exhibits:
+        if told.draw is not None and told.rows:
+            drawn[told.name] = Picture(told.name, told.title, told.caption, told.draw(told.rows), told.rows)
+        else:
+            written[f"figures/{told.name}.csv"] = style.table(told.rows).encode()
+        if told.latex:
+            written[f"figures/{told.name}.tex"] = exhibits.latex(told).encode()
     for name, picture in drawn.items():
         svg = style.svg(picture.figure, name)
         written[f"figures/{name}.png"] = style.png(picture.figure)
@@ -54,6 +62,7 @@ def _cards(story: Story, shown: dict[str, Html], titles: dict[str, str]) -> list
     cards = [
         element("div", card("scatter"), card("shifts"), class_="pair"),
         sections.results(story),
+        *(sections.exhibit(told, shown.get(told.name)) for told in story.exhibits),
         card("ingredients", sections.search(story)),
         card("sweep", sections.trials(story)),
         card("cosines"),

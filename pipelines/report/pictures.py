@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from math import log
 from typing import TYPE_CHECKING, Any
 
-from pipelines.report.headline import MEAN
 from pipelines.report.story_types import Model, Story
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Rows = Sequence[Mapping[str, Any]]
+MOST = 8  # models that a picture of splits can tell apart
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def scatter(story: Story) -> Picture | None:
         return None
     line = baseline_line(story)
     caption = (
-        f"Right is more accurate on {story.in_distribution}, up is more robust: mean of {len(story.shifts)} shifts. Logit-scaled axes."
+        f"Right is more accurate on {story.in_distribution}, up is more robust: mean of {len(story.shifts)} {story.noun}s. Logit-scaled axes."
     )
     if curve:
         caption += " The curve runs from zero-shot (\N{GREEK SMALL LETTER ALPHA} = 0) to fine-tuned (1)."
@@ -70,7 +70,7 @@ def scatter(story: Story) -> Picture | None:
 
 def _point(story: Story, model: Model) -> dict[str, Any] | None:
     here = story.row(model.name, story.in_distribution) if story.in_distribution else None
-    away = story.row(model.name, MEAN)
+    away = story.row(model.name, story.mean)
     if here is None or away is None:
         return None
     ends = {"x_low": here["low"], "x_high": here["high"], "y_low": away["low"], "y_high": away["high"]}
@@ -78,15 +78,15 @@ def _point(story: Story, model: Model) -> dict[str, Any] | None:
 
 
 def shifts(story: Story) -> Picture | None:
-    """The zero-shot model, the best single, the winner and WiSE-FT on each split."""
+    """The zero-shot model, the best single, the winner and WiSE-FT on each split; of other nouns than shifts the first models that are main."""
     from components.figures.shifts import draw_shifts
 
     wanted = [
         m
         for m in story.models
-        if m.main and (m.kind in ("zero_shot", "best", "greedy", "wise") or m.name in (story.winner.model, story.baseline))
-    ]
-    order = [*([story.in_distribution] if story.in_distribution else []), MEAN, *(split.name for split in story.shifts)]
+        if m.main and (m.kind in ("zero_shot", "best", "greedy", "wise") or m.name in (story.winner.model, story.baseline) or story.noun != "shift")
+    ][:MOST]
+    order = [*([story.in_distribution] if story.in_distribution else []), story.mean, *(split.name for split in story.shifts)]
     rows = [
         {"split": split, "model": model.name, "kind": model.kind, "value": row["top1"], "low": row["low"], "high": row["high"]}
         for split in order

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from pipelines.report.headline import MEAN, baseline_words, headline, model_named, signed
+from pipelines.report import exhibits
+from pipelines.report.headline import baseline_words, headline, signed
 from pipelines.report.markup import Html, code, details, element, html, inline, join, section, table, text, typeset
 from pipelines.report.numbers import count, duration, knob, size
 from pipelines.report.pictures import Picture
-from pipelines.report.story_types import Model, Row, Story
+from pipelines.report.story_types import Model, Row, Shown, Story
 
 ARROWS = {"better": ("▲", "measurably better than"), "worse": ("▼", "measurably worse than")}
 USES = {"trained": "training", "selected": "choosing models", "reported": "this report alone"}
@@ -39,10 +40,10 @@ def _quiet(sentence: str) -> Html:
 def tiles(story: Story) -> Html:
     """The winner in and out of distribution, and what the run took."""
     shown = []
-    for split in (story.in_distribution, MEAN):
+    for split in (story.in_distribution, story.mean):
         row = story.row(story.winner.model, split) if split else None
         if row is not None:
-            where = f"mean of {count(len(story.shifts), 'shift')}" if split == MEAN else f"{split}, {row['n']:,} examples"
+            where = f"mean of {count(len(story.shifts), story.noun)}" if split == story.mean else f"{split}, {row['n']:,} examples"
             shown.append(_tile(where, f"{100 * row['top1']:.1f}", "%", _against(story, row)))
     totals = story.totals
     if totals.trials:
@@ -107,7 +108,7 @@ def matrix(story: Story, models: list[Model], caption: str) -> Html:
     """Models down, splits across; the mean of the shifts stands before the shifts."""
     splits = [
         *([story.in_distribution] if story.in_distribution else []),
-        *([MEAN] if story.shifts else []),
+        *([story.mean] if story.shifts else []),
         *(s.name for s in story.shifts),
     ]
     head: list[object] = ["model"]
@@ -162,6 +163,16 @@ def every_metric(story: Story) -> Html:
     return table(head, body, "every metric", "sortable")
 
 
+def exhibit(told: Shown, picture: Html | None) -> Html:
+    """A further result: its figure, and its table, folded where there is a figure and many rows."""
+    body = [[element("td", typeset(text), class_="text") if k == 0 else typeset(text) for k, text in enumerate(row)] for row in exhibits.cells(told)]
+    rows = table(exhibits.heads(told), body, told.title, "sortable")
+    folded = details(count(len(body), "row"), rows) if picture and len(body) > exhibits.MOST else rows
+    links = [*([] if picture else [("CSV", "csv")]), *([("LaTeX", "tex")] if told.latex else [])]
+    files = element("p", *(element("a", f"{name} ", href=f"figures/{told.name}.{end}") for name, end in links), class_="legend")
+    return section(told.title, None if picture else told.caption, picture, folded, *(element("p", note, class_="note") for note in told.notes), files)
+
+
 def search(story: Story) -> Html:
     """Each candidate of the greedy search with the reason for its fate."""
     if not story.search:
@@ -205,7 +216,7 @@ def use(story: Story) -> Html:
 
 
 def _one_model(story: Story) -> bool:
-    return model_named(story, story.winner.model).kind in ("greedy", "uniform", "wise", "best")
+    return bool(story.winner.uri)
 
 
 def glossary(story: Story) -> Html:
@@ -218,7 +229,8 @@ def glossary(story: Story) -> Html:
     ]
     body = []
     for s in story.splits:
-        body.append([s.name, f"{s.n:,}", text(f"{USES[s.meaning]}, out of distribution" if s.shift else USES[s.meaning]), text(s.note)])
+        away = ", out of distribution" if s.shift and story.noun == "shift" else ""
+        body.append([s.name, f"{s.n:,}", text(USES[s.meaning] + away), text(s.note)])
     parts: list[object] = [table(head, body, "the splits")]
     for card in story.data:
         skipped = f"{card.name}: {count(card.n, 'example')}, {len(card.skipped)} skipped"
@@ -244,7 +256,7 @@ def methods(story: Story) -> Html:
     names = {
         "one accuracy": "Wilson's score interval, 95 %, over examples",
         "two models": "the same examples, paired: Tango's score interval (1998); p is McNemar's mid-p",
-        "mean of shifts": "each shift weighs the same; intervals are clustered by example, since a corrupted copy is not a new image",
+        story.mean: f"each {story.noun} weighs the same; intervals are clustered by example, since a corrupted copy is not a new image",
         "a verdict": "better or worse where the paired 95 % interval excludes 0, else no evidence; not corrected for many comparisons",
         "calibration error": "expected calibration error over 15 bins of confidence",
     }

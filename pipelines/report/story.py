@@ -10,7 +10,7 @@ from infra.dag import Node, children
 from infra.finished import Finished
 from infra.store import Record
 from pipelines.report.compare import Comparison
-from pipelines.report.story_types import Candidate, DataCard, Failure, Model, Split, Stage, Story, Totals, Trial, Winner
+from pipelines.report.story_types import Candidate, DataCard, Failure, Model, Shown, Split, Stage, Story, Totals, Trial, Winner
 
 LOAD = """import open_clip
 
@@ -65,7 +65,7 @@ class Teller:
         trained = next((self.facts(trial).get("training", [{}])[-1].get("examples") for trial in comparison.trials if self.record(trial)), 0)
         held = next((record.summary.get("n", 0) for node in comparison.held_out if (record := self.record(node))), 0)
         parts = [Split("train", "trained", trained or 0), Split("held-out", "selected", held)]
-        return (*parts, *(Split(name, "reported", counts.get(name, 0), shift=i > 0) for i, name in enumerate(comparison.splits)))
+        return (*parts, *(Split(name, "reported", counts.get(name, 0), shift=name != comparison.on.here) for name in comparison.splits))
 
     def cards(self) -> tuple[DataCard, ...]:
         """What each reported source holds, and what of it could not be read."""
@@ -94,6 +94,15 @@ class Teller:
             Candidate(names[e["index"]], e["accepted"], alone[e["index"]], facts.get("n", 0), e.get("correct"), e["reason"])
             for e in facts.get("search", ())
         )
+
+    def exhibits(self) -> tuple[Shown, ...]:
+        """The further results that are there."""
+        found = []
+        for e in self.comparison.exhibits:
+            if self.record(e.node):
+                table = self.finished.value(e.node)
+                found.append(Shown(e.name, e.title, e.caption, tuple(table.rows), tuple(table.notes), e.percent, e.draw, e.latex))
+        return tuple(found)
 
     def cosines(self) -> tuple[tuple[float, ...], ...]:
         node = self.finished.plan.targets.get("cosines")
@@ -145,10 +154,11 @@ def story_of(finished: Finished, study: str, preset: str, command: str) -> Story
     digests = {candidate.name: digest for candidate in comparison.candidates if (digest := teller.digest(candidate.node))}
     digests["table"] = teller.digest(finished.plan.targets["table"])
     return Story(
-        study=study, preset=preset, command=command, task=comparison.task.name, created=time.strftime("%Y-%m-%d %H:%M"),
+        study=study, preset=preset, command=command, task=comparison.on.name, created=time.strftime("%Y-%m-%d %H:%M"),
         table=teller.table.rows, splits=teller.splits(), models=teller.models(), baseline=comparison.baseline,
         winner=Winner(comparison.winner, uri, teller.digest(final), LOAD.format(uri=uri) if uri else ""),
         trials=teller.trials(), search=teller.search(), cosines=teller.cosines(), stages=teller.stages(), digests=digests,
         environment=dict(record.environment) if record else {}, failures=teller.failures(), totals=teller.totals(), data=teller.cards(),
-        notes=(*teller.table.notes, *([comparison.task.caveat] if comparison.task.caveat else [])),
+        notes=(*teller.table.notes, *([comparison.on.caveat] if comparison.on.caveat else [])),
+        noun=comparison.on.noun, exhibits=teller.exhibits(),
     )  # fmt: skip

@@ -5,13 +5,14 @@ Whatever is left empty is left out of the page, so that every study tells its ow
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Kind = Literal["zero_shot", "single", "best", "uniform", "greedy", "ensemble", "greedy_ensemble", "wise", "other"]
 Meaning = Literal["trained", "selected", "reported"]
 State = Literal["hit", "ran", "failed", "blocked", "waiting"]
+Noun = Literal["shift", "domain", "task"]
 Row = Mapping[str, Any]
 
 
@@ -129,6 +130,24 @@ class Totals:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """A further result: its rows, and how they are drawn.
+
+    percent: the columns that are shares. A column `x` stands with its interval where there are `x_low` and `x_high`, or with its standard
+    error where there is `x_se`. draw: makes a figure of the rows, or None. latex: the table is written as LaTeX too.
+    """
+
+    name: str
+    title: str
+    caption: str
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+    percent: tuple[str, ...] = ()
+    draw: Callable[[Sequence[Row]], Any] | None = None
+    latex: bool = False
+
+
+@dataclass(frozen=True)
 class Story:
     """The run as it is told: `table` are the rows of `tabulate`, whose differences are to the model named `baseline`."""
 
@@ -152,6 +171,13 @@ class Story:
     failures: tuple[Failure, ...] = ()
     totals: Totals = Totals()
     notes: tuple[str, ...] = ()
+    noun: Noun = "shift"  # what the reported splits are that are averaged
+    exhibits: tuple[Shown, ...] = ()
+
+    @property
+    def mean(self) -> str:
+        """The split name of the averaged rows."""
+        return f"mean of {self.noun}s"
 
     def row(self, model: str, split: str) -> Row | None:
         """The table's row of a model on a split, or None."""

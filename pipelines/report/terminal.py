@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipelines.report.headline import MEAN, baseline_words, headline, signed
+from pipelines.report.headline import baseline_words, headline, signed
 from pipelines.report.story_types import Row, Story
 
 if TYPE_CHECKING:
@@ -56,10 +56,10 @@ def _caption(story: Story) -> str:
 
 def _cells(story: Story) -> tuple[list[str], list[tuple[str, list[str]]]]:
     """Column names and, for each main model, its name and cells."""
-    splits = [*([story.in_distribution] if story.in_distribution else []), *([MEAN] if story.shifts else [])]
+    splits = [*([story.in_distribution] if story.in_distribution else []), *([story.mean] if story.shifts else [])]
     head = ["model"]
     for split in splits:
-        name = f"mean of {len(story.shifts)} shifts" if split == MEAN else split
+        name = f"mean of {len(story.shifts)} {story.noun}s" if split == story.mean else split
         head += [f"{name} %", "difference"]
     rows = []
     for model in story.models:

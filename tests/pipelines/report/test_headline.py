@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.report.headline import MEAN, headline, signed
+from components.analysis.table import MEAN
+from pipelines.report.headline import headline, signed
 from pipelines.report.story_types import Model, Split, Story, Winner
 
 GAPS = {"better": (0.031, 0.019, 0.043), "worse": (-0.03, -0.05, -0.01), "no evidence": (0.004, -0.006, 0.013)}

@@ -1,0 +1,76 @@
+"""Further results as tables: on the terminal, on the page, and as LaTeX for a paper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pipelines.report.numbers import knob
+from pipelines.report.story_types import Row, Shown
+
+MOST = 24  # rows of a table on the terminal
+SUFFIXES = ("_low", "_high", "_se")
+
+
+def columns(shown: Shown) -> list[str]:
+    """The columns that stand alone; an interval and a standard error stand with their value."""
+    names = list(dict.fromkeys(name for row in shown.rows for name in row))
+    return [name for name in names if not any(name.endswith(end) and name.removesuffix(end) in names for end in SUFFIXES)]
+
+
+def heads(shown: Shown) -> list[str]:
+    """What stands above the columns."""
+    return [f"{name.replace('_', ' ')} %" if name in shown.percent else name.replace("_", " ") for name in columns(shown)]
+
+
+def cell(shown: Shown, row: Row, name: str) -> str:
+    """A value as people read it, with its interval or its standard error."""
+    value = row.get(name)
+    if value is None:
+        return "-"
+    text = number(shown, name, value)
+    if row.get(f"{name}_low") is not None:
+        return f"{text} ({number(shown, name, row[f'{name}_low'])}-{number(shown, name, row[f'{name}_high'])})"
+    if row.get(f"{name}_se") is not None:
+        return f"{text} ± {number(shown, name, row[f'{name}_se'])}"
+    return text
+
+
+def number(shown: Shown, name: str, value: Any) -> str:
+    """A share in percent, anything else in at most four digits."""
+    if name in shown.percent and isinstance(value, int | float):
+        return f"{100 * value:.1f}"
+    return knob(value)
+
+
+def cells(shown: Shown) -> list[list[str]]:
+    """The rows of the table."""
+    return [[cell(shown, row, name) for name in columns(shown)] for row in shown.rows]
+
+
+def plain(shown: Shown) -> str:
+    """The title and the table as aligned lines of ASCII; of a long table its first rows."""
+    lines = [heads(shown), *cells(shown)[:MOST]]
+    lines = [[text.replace("±", "+/-").encode("ascii", "replace").decode() for text in line] for line in lines]
+    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
+    left = [all(not isinstance(row.get(name), int | float) for row in shown.rows) for name in columns(shown)]
+    aligned = [
+        "  ".join(text.ljust(w) if is_left else text.rjust(w) for text, w, is_left in zip(line, widths, left, strict=True)).rstrip()
+        for line in lines
+    ]
+    more = [f"... and {len(shown.rows) - MOST} more rows on the page"] if len(shown.rows) > MOST else []
+    return "\n".join([shown.title, *aligned, *more])
+
+
+def latex(shown: Shown) -> str:
+    """The table in LaTeX, with the rules of booktabs."""
+    body = [heads(shown), *cells(shown)]
+    left = [all(not isinstance(row.get(name), int | float) for row in shown.rows) for name in columns(shown)]
+    lines = [" & ".join(_escaped(line)) + r" \\" for line in body]
+    form = "".join("l" if is_left else "r" for is_left in left)
+    return "\n".join([rf"\begin{{tabular}}{{{form}}}", r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _escaped(texts: Sequence[str]) -> list[str]:
+    signs = {"\\": r"\textbackslash{}", "±": r"$\pm$", **{sign: f"\\{sign}" for sign in "&%$#_{}"}}
+    return ["".join(signs.get(letter, letter) for letter in text) for text in texts]

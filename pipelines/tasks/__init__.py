@@ -1,0 +1,21 @@
+"""Named tasks: what is trained on, selected on and reported on, with the words for it; and named search spaces."""
+
+from __future__ import annotations
+
+from pipelines.tasks.base import Domains, Task, corrupted, named
+from pipelines.tasks.digits import Fashion, Handwriting
+from pipelines.tasks.microworld import Drawn
+from pipelines.tasks.own import PHOTO, Own, images, unsigned
+from pipelines.tasks.spaces import CLIP, FINETUNE
+
+__all__ = [
+    "CLIP", "DIGITS", "FINETUNE", "GARMENTS", "IMAGENET", "PHOTO", "SHAPES", "SMOKE", "TYPEFACES", "Domains", "Drawn", "Fashion",
+    "Handwriting", "Own", "Task", "corrupted", "images", "named", "unsigned",
+]  # fmt: skip
+
+DIGITS = Handwriting()
+SMOKE = Handwriting(steps=6, limit=60)
+IMAGENET = Own(url="imagenet/train", test_url="imagenet/val", shift_urls={"sketch": "imagenet-sketch"}, held_out_share=0.02, steps=40_000)
+GARMENTS = Drawn("garments")
+SHAPES = Drawn("shapes")
+TYPEFACES = Drawn("digits", fonts="held_out", style="plain", prompts=("the digit {}",))

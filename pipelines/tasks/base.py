@@ -1,0 +1,86 @@
+"""What a task is: labelled images that train, select and report, with the words for them; and a task in several domains."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from components.data import SHIFTS, Corrupted, Split
+from components.models.heads import zero_shot
+from components.types import Dataset
+from infra.dag import Node, call
+
+RENDERED = (
+    "stockpot-tiny was pretrained on images with inversions, colours, textures, rotations and blur, so its robustness to those shifts is there by "
+    "construction; noise, low contrast and occlusion mostly follow accuracy."
+)
+
+
+class Task(ABC):
+    """Labelled images in three disjoint parts, and shifts on which robustness is reported. `classes` () are taken from the data."""
+
+    steps: int
+    classes: tuple[str, ...]
+    prompts: tuple[str, ...]
+
+    @property
+    @abstractmethod
+    def name(self) -> str: ...
+    @property
+    @abstractmethod
+    def train(self) -> Dataset: ...
+    @property
+    @abstractmethod
+    def held_out(self) -> Dataset: ...
+    @property
+    @abstractmethod
+    def test(self) -> Dataset: ...
+    @property
+    @abstractmethod
+    def shifts(self) -> Mapping[str, Dataset]: ...
+    @property
+    def caveat(self) -> str:
+        """What a reader of the numbers must know, or ""."""
+        return ""
+
+
+class Domains(ABC):
+    """One task of labelled images from several sources; each domain takes its turn as the one that is only tested on.
+
+    The ids of two domains differ, so that they can be mixed, and none is a copy of another's image. `classes` () are taken from the data.
+    """
+
+    steps: int
+    classes: tuple[str, ...]
+    prompts: tuple[str, ...]
+
+    @property
+    @abstractmethod
+    def name(self) -> str: ...
+    @property
+    @abstractmethod
+    def domains(self) -> Mapping[str, Dataset]:
+        """All examples of each domain, by name."""
+
+    @property
+    def caveat(self) -> str:
+        """What a reader of the numbers must know, or ""."""
+        return ""
+
+    def parts(self, without: str, share: float = 0.2) -> tuple[tuple[Dataset, ...], tuple[Dataset, ...]]:
+        """(what trains, what selects) of each domain but one; `share` of every domain's hashes selects. ValueError for a name that is none."""
+        if without not in self.domains:
+            raise ValueError(f"{without!r} is no domain of {self.name}; there are {', '.join(self.domains)}")
+        others = [data for name, data in self.domains.items() if name != without]
+        return tuple(Split(data, share, 1.0) for data in others), tuple(Split(data, 0.0, share) for data in others)
+
+
+def named(task: Task | Domains, towers: Node) -> Node:
+    """The zero-shot classifier that a model's text tower makes from the task's class names and prompts."""
+    source = task.train if isinstance(task, Task) else next(iter(task.domains.values()))
+    return call(zero_shot, model=towers, classes=task.classes, prompts=task.prompts, data=None if task.classes else source)
+
+
+def corrupted(data: Dataset) -> dict[str, Dataset]:
+    """The eight corruptions of a dataset, by name."""
+    return {shift.name: Corrupted(data, shift) for shift in SHIFTS}
