@@ -30,7 +30,8 @@ def cell(shown: Shown, row: Row, name: str) -> str:
         return "-"
     text = number(shown, name, value)
     if row.get(f"{name}_low") is not None:
-        return f"{text} ({number(shown, name, row[f'{name}_low'])}-{number(shown, name, row[f'{name}_high'])})"
+        low, high = (number(shown, name, row[f"{name}{end}"]) for end in ("_low", "_high"))
+        return f"{text} ({low} to {high})" if low.startswith("-") else f"{text} ({low}-{high})"
     if row.get(f"{name}_se") is not None:
         return f"{text} ± {number(shown, name, row[f'{name}_se'])}"
     return text
