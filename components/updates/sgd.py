@@ -24,6 +24,7 @@ class Descent(Update):
     weight_decay: never on tensors of fewer than two dimensions (biases, norms, logit_scale). batch: examples of one step, over all
     processes and micro-batches. clip: largest gradient norm, 0 is off. accumulation: micro-batches, the same step in less memory.
     precision: mixed precision needs an accelerator and is refused without one. seed: of order, views and every other draw.
+    average: the share of the steps, the last ones, over which the weights are averaged; the mean is the result (arXiv:2110.10832). 0 is off.
     """
 
     lr: float = 2e-5
@@ -34,10 +35,13 @@ class Descent(Update):
     accumulation: int = 1
     precision: Literal["float32", "amp_bfloat16", "amp_float16"] = "float32"
     seed: int = 0
+    average: float = 0.0
 
     def __post_init__(self) -> None:
         if min(self.lr, self.weight_decay, self.warmup, self.clip) < 0 or self.batch < 1 or not 1 <= self.accumulation <= self.batch:
             raise ValueError(f"{self}: rates and counts are not negative, batch is at least 1, accumulation is 1 to batch")
+        if not 0 <= self.average <= 1:
+            raise ValueError(f"average {self.average}: it is the share of the steps, the last ones, whose weights are averaged: 0 to 1")
 
     def rate(self, step: int, steps: int) -> float:
         """The learning rate of a step, from 0."""

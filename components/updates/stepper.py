@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from components.data import chance, order
 from components.types import Batch, Run
 
 Tensors = dict[str, torch.Tensor]
+SUM = "weights"  # in the state: what no optimiser calls a tensor of its own
 
 
 class Stepper:
@@ -31,6 +33,7 @@ class Stepper:
             [{"params": wide, "weight_decay": update.weight_decay}] * bool(wide) + [{"params": narrow, "weight_decay": 0.0}] * bool(narrow)
         )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=update.precision == "amp_float16")
+        self.sums: Tensors = {}  # of each trained tensor over the last steps, where `update.average` asks for their mean
         self.module: Any = bound
         if self.world > 1:
             ids = [self.device.index or 0] if self.device.type == "cuda" else None
@@ -43,6 +46,9 @@ class Stepper:
             raise ValueError(f"precision {update.precision} needs an accelerator and this is a CPU: set update.precision to float32")
         if update.accumulation > 1 and not self.bound.separable:
             raise ValueError("accumulation would change what this objective compares: leave it at 1 and set objective.chunk to save memory")
+        trains = (any(slot.requires_grad for slot in part.parameters()) for part in self.bound.modules() if isinstance(part, _BatchNorm))
+        if update.average and any(trains):
+            raise ValueError("update.average leaves BatchNorm's statistics behind, and here BatchNorm trains: freeze it by params, or average 0")
         if update.batch % self.world:
             raise ValueError(f"batch {update.batch} does not divide among {self.world} processes: choose a multiple")
 
@@ -73,9 +79,21 @@ class Stepper:
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.bound.constrain()
+        if step >= self.steps - round(self.update.average * self.steps):
+            self._average(step)
         if self.world > 1:
             torch.distributed.all_reduce(total)
         return total / self.world
+
+    def _average(self, step: int) -> None:
+        """Add the weights to their sums, in float64; after the last step the mean takes their place."""
+        count = round(self.update.average * self.steps)
+        with torch.no_grad():
+            for key, value in self.trained.items():
+                total = self.sums.setdefault(key, torch.zeros_like(value, dtype=torch.float64))
+                total += value
+                if step + 1 == self.steps:
+                    value.copy_(total / count)
 
     def _differentiate(self, pieces: list[Batch], n: int, step: int) -> torch.Tensor:
         """The loss over this process's n examples, its gradient left in the parameters."""
@@ -104,13 +122,13 @@ class Stepper:
         return Batch(batch.images.to(self.device, non_blocking=True), batch.labels.to(self.device, non_blocking=True), tokens, batch.seed)
 
     def state(self) -> tuple[Tensors, dict[str, Any]]:
-        """The optimiser's tensors by `{parameter}/{name}`, and what is not a tensor."""
+        """The optimiser's tensors and the sums of an average by `{parameter}/{name}`, and what is not a tensor."""
         found = {
             f"{key}/{name}": value
             for key, parameter in self.trained.items()
             for name, value in self.optimiser.state.get(parameter, {}).items()
             if value is not None
-        }
+        } | {f"{key}/{SUM}": value for key, value in self.sums.items()}
         return found, {"scaler": self.scaler.state_dict()}
 
     def restore(self, tensors: Tensors, facts: Mapping[str, Any]) -> None:
@@ -118,6 +136,9 @@ class Stepper:
         for path, value in tensors.items():
             key, _, name = path.rpartition("/")
             parameter = self.trained[key]
+            if name == SUM:
+                self.sums[key] = value.to(parameter.device)
+                continue
             self.optimiser.state[parameter][name] = value.to(parameter.device)
         self.scaler.load_state_dict(dict(facts["scaler"]))
 

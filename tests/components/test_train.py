@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 from components.data.digits import Digits
 from components.data.examples import Rows
@@ -86,6 +87,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "AdamW": {"objective": CrossEntropy(mixup=0.3, views=VIEWS), "update": AdamW(lr=2e-3, batch=48, warmup=3)},
     "SGD": {"objective": CrossEntropy(views=VIEWS), "update": SGD(lr=0.1, batch=48, warmup=3, accumulation=2)},
     "contrastive": CAPTIONED,
+    "averaged": {"objective": CrossEntropy(views=VIEWS), "update": AdamW(lr=2e-3, batch=48, warmup=3, average=0.6)},
     "best": {
         "objective": CrossEntropy(views=VIEWS),
         "update": SGD(lr=0.5, batch=48, warmup=0, seed=3),
@@ -112,6 +114,35 @@ def test_an_interrupted_training_ends_with_the_same_bits(zero: Any, run: Local, 
 def test_two_trainings_are_equal_and_seeds_are_not(zero: Any, run: Local) -> None:
     results = [train(zero, TRAIN, CrossEntropy(), update=AdamW(lr=1e-3, batch=32, seed=seed), steps=3, run=run) for seed in (0, 0, 1)]
     assert same(results[0], results[1]) and not same(results[0], results[2])
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.01, 1), (0.5, 3), (1.0, 6)])
+def test_the_average_is_the_mean_of_the_last_weights(zero: Any, run: Local, share: float, count: int) -> None:
+    """Of those after each of the last steps, in float64; what no step moves stays as it is. Arpit et al. 2022, arXiv:2110.10832."""
+    seen: list[dict[str, np.ndarray]] = []
+
+    @dataclass
+    class Watched(Local):
+        def checkpoint(self, step: int, write: Callable[[str], None], force: bool = False) -> None:
+            write(f"{self.dir}/{step}")
+            seen.append({key.removeprefix("model:"): value for key, value in load_file(f"{self.dir}/{step}/state.safetensors").items()})
+
+    fit: dict[str, Any] = {"objective": CrossEntropy(), "params": ("visual.*", "head.*"), "steps": 6}
+    train(zero, TRAIN, update=SGD(lr=0.1, batch=16, warmup=0), run=Watched(run.dir), **fit)
+    mean = dict(train(zero, TRAIN, update=SGD(lr=0.1, batch=16, warmup=0, average=share), run=run, **fit).tensors())
+    for key, before in zero.tensors():
+        moved = key.startswith(("visual.", "head."))
+        wanted = np.mean([each[key].astype(np.float64) for each in seen[-count:]], axis=0).astype(np.float32) if moved else before
+        np.testing.assert_array_equal(mean[key], wanted)
+
+
+def test_an_average_of_what_batchnorm_saw_is_refused(run: Local) -> None:
+    tower = Config(64, json.dumps({**VISION, "timm_model_name": "test_resnet"}), json.dumps({"width": 16, "heads": 2, "layers": 1}))
+    init = zero_shot(fresh(tower, 0, run=run), (), ("a photo of the digit {}.",), Digits(), run=run)
+    fit: dict[str, Any] = {"objective": CrossEntropy(), "update": SGD(lr=0.1, batch=16, average=0.5), "steps": 1, "run": run}
+    with pytest.raises(ValueError, match="leaves BatchNorm's statistics behind"):
+        train(init, TRAIN, **fit)
+    train(init, TRAIN, params="head.*", **fit)
 
 
 def test_a_damaged_or_foreign_state_is_refused(zero: Any, tmp_path: Path) -> None:

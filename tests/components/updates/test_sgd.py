@@ -32,9 +32,12 @@ def test_without_warm_up_the_first_step_has_the_full_rate() -> None:
     assert SGD(lr=0.5, warmup=0).rate(0, 3) == 0.5
 
 
-@pytest.mark.parametrize("knobs", [{"lr": -1.0}, {"batch": 0}, {"accumulation": 0}, {"batch": 4, "accumulation": 5}, {"clip": -1.0}])
+BAD: list[dict[str, Any]] = [{"lr": -1.0}, {"batch": 0}, {"accumulation": 0}, {"batch": 4, "accumulation": 5}, {"clip": -1.0}, {"average": 1.1}]
+
+
+@pytest.mark.parametrize("knobs", BAD)
 def test_bad_knobs_are_refused(knobs: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="not negative"):
+    with pytest.raises(ValueError, match=r"not negative|0 to 1"):
         AdamW(**knobs)
 
 
