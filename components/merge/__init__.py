@@ -1,5 +1,7 @@
 """The rules that turn several models into one, and the ensembles they are measured against."""
 
+from components.merge.analogy import analogy
+from components.merge.arithmetic import arithmetic
 from components.merge.batchnorm import recompute
 from components.merge.best import best
 from components.merge.dare import dare
@@ -9,6 +11,7 @@ from components.merge.greedy import greedy
 from components.merge.learned import learned
 from components.merge.lines import lines
 from components.merge.model_stock import model_stock
+from components.merge.random_vector import random_vector
 from components.merge.regmean import gram, regmean
 from components.merge.slerp import slerp
 from components.merge.ties import ties
@@ -16,6 +19,7 @@ from components.merge.uniform import uniform
 from components.merge.wise_ft import wise_ft
 
 __all__ = [
-    "best", "dare", "ensemble", "fisher", "fisher_merge", "gram", "greedy", "greedy_ensemble", "learned", "lines",
-    "model_stock", "recompute", "regmean", "slerp", "ties", "uniform", "wise_ft",
+    "analogy", "arithmetic", "best", "dare", "ensemble", "fisher", "fisher_merge", "gram", "greedy",
+    "greedy_ensemble", "learned", "lines", "model_stock", "random_vector", "recompute", "regmean", "slerp", "ties",
+    "uniform", "wise_ft",
 ]  # fmt: skip
