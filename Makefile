@@ -18,7 +18,7 @@ else
 python = python="$$($(PYTHON3) infra/deploy/environment.py $(foreach r,$(TORCH),'$(r)'))"
 endif
 
-.PHONY: help demo stockpot s3 bless test test-slow lint check environment lock clean
+.PHONY: help demo stockpot s3 results bless test test-slow lint check environment lock clean
 
 help:  ## list what there is to make
 	@sed -n 's/^\([a-z0-9-]*\):.*##/\1:/p' Makefile
@@ -37,6 +37,9 @@ test:  ## the default suite: offline, on two cores, in minutes
 
 test-slow:  ## the marked tests: Ray, an object store, Chromium, killed processes
 	@$(python) && exec "$$python" -m pytest -m "$(MARKED)" $(PYTEST)
+
+results:  ## every study over three base models and five seeds, into docs/results.md: hours; it goes on where it was stopped
+	@$(python) && exec "$$python" -m tests.benchmarks.results $(STORE)
 
 lint:  ## ruff and mypy --strict
 	@$(python) && "$$python" -m ruff check . && "$$python" -m mypy

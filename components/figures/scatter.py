@@ -36,9 +36,10 @@ def draw_scatter(rows: Sequence[Mapping[str, Any]], line: tuple[float, float] | 
     _scale(ax, rows)
     _guides(ax, line)
     others = list(dict.fromkeys(row["name"] for row in rows if row["kind"] == "other"))
+    looks = distinct(["other"] * len(others))
     rows = sorted(rows, key=lambda row: row["alpha"] if row.get("alpha") is not None else -1.0)
     for name, kind, group in _groups(rows):
-        colour, marker, size = distinct(["other"] * (1 + others.index(name)))[-1] if name in others else KINDS[kind]
+        colour, marker, size = looks[others.index(name)] if name in others else KINDS[kind]
         if kind not in ("single", "wise"):
             _whiskers(ax, group, colour)
         x, y = [_clip(r["x"]) for r in group], [_clip(r["y"]) for r in group]

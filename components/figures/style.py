@@ -27,7 +27,7 @@ KINDS: dict[str, tuple[str, str, float]] = {  # kind -> colour, marker, size in 
     "wise": (RED, "o", 4.5),
     "other": (SKY, "v", 9),
 }
-SPARE = ((SKY, "v", 9.0), (VIOLET, "P", 9.0), (PINK, "h", 9.0), (BLUE, "<", 9.0), (RED, ">", 9.0), (GREEN, "d", 9.0), (ORANGE, "p", 9.0))
+SPARE = tuple((colour, marker, 9.0) for marker in "vPh<d" for colour in (SKY, VIOLET, PINK, BLUE, RED, GREEN, ORANGE))
 _saving = Lock()  # the options of the SVG writer are global to matplotlib
 
 

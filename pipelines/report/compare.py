@@ -73,6 +73,7 @@ class Comparison:
     winner: str
     baseline: str
     exhibits: Sequence[Exhibit] = ()
+    advises: bool = False
 
     @property
     def splits(self) -> Mapping[str, Dataset]:
@@ -124,11 +125,12 @@ def compare(
     trials: Sequence[Node] = (),
     held_out: Sequence[Node] = (),
     exhibits: Sequence[Exhibit] = (),
+    advises: bool = False,
 ) -> Plan:
     """The plan of a study: its table of all candidates and single trials, the cosines between the trials' moves from `base`, and exhibits.
 
     winner: the candidate that the run hands over; baseline: the one that the others are compared with. A trial that fails leaves the table;
-    a candidate that fails leaves it too while two remain. An exhibit that fails leaves the page.
+    a candidate that fails leaves it too while two remain. An exhibit that fails leaves the page. advises: end with a recommendation.
     """
     reported = on if isinstance(on, Reported) else Reported.of(on)
     singles = [model(trial.title, "single", trial, main=False) for trial in trials]
@@ -142,5 +144,5 @@ def compare(
         targets["cosines"] = call(cosines, models=list(trials), base=base, at_least=2)
     targets |= {exhibit.name: exhibit.node for exhibit in exhibits}
     kept = [candidate.node for candidate in candidates if candidate.name == winner and candidate.node]
-    about = Comparison(reported, everyone, asked, trials, held_out, winner, baseline, exhibits)
+    about = Comparison(reported, everyone, asked, trials, held_out, winner, baseline, exhibits, advises)
     return Plan(targets, about, kept, frozenset(exhibit.name for exhibit in exhibits))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from pipelines.report import exhibits
+from pipelines.report.advice import NOTE, advice
 from pipelines.report.headline import baseline_words, headline, signed
 from pipelines.report.markup import Html, code, details, element, html, inline, join, section, table, text, typeset
 from pipelines.report.numbers import count, duration, knob, size
@@ -27,6 +28,7 @@ def opening(story: Story) -> Html:
     top = [
         element("p", named, class_="eyebrow"),
         element("h1", _quiet(typeset(headline(story)))),
+        element("p", _quiet(typeset(advice(story))), class_="advice") if story.advises else None,
         element("p", " · ".join(facts), class_="facts"),
     ]
     return element("header", *top, tiles(story), class_="top")
@@ -260,7 +262,8 @@ def methods(story: Story) -> Html:
         "a verdict": "better or worse where the paired 95 % interval excludes 0, else no evidence; not corrected for many comparisons",
         "calibration error": "expected calibration error over 15 bins of confidence",
     }
-    return section("How to read it", "", *(element("p", note, class_="note") for note in story.notes), pairs(names))
+    notes = [*story.notes, *([NOTE] if story.advises else [])]
+    return section("How to read it", "", *(element("p", note, class_="note") for note in notes), pairs(names))
 
 
 def records(story: Story) -> Html:

@@ -160,5 +160,5 @@ def story_of(finished: Finished, study: str, preset: str, command: str) -> Story
         trials=teller.trials(), search=teller.search(), cosines=teller.cosines(), stages=teller.stages(), digests=digests,
         environment=dict(record.environment) if record else {}, failures=teller.failures(), totals=teller.totals(), data=teller.cards(),
         notes=(*teller.table.notes, *([comparison.on.caveat] if comparison.on.caveat else [])),
-        noun=comparison.on.noun, exhibits=teller.exhibits(),
+        noun=comparison.on.noun, exhibits=teller.exhibits(), advises=comparison.advises,
     )  # fmt: skip

@@ -173,6 +173,7 @@ class Story:
     notes: tuple[str, ...] = ()
     noun: Noun = "shift"  # what the reported splits are that are averaged
     exhibits: tuple[Shown, ...] = ()
+    advises: bool = False  # whether a recommendation is wanted
 
     @property
     def mean(self) -> str:

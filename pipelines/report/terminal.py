@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pipelines.report.advice import advice
 from pipelines.report.headline import baseline_words, headline, signed
 from pipelines.report.story_types import Row, Story
 
@@ -21,7 +22,7 @@ def render(story: Story) -> Table:
 
     head, rows = _cells(story)
     made = Table(
-        title=headline(story), title_justify="left", title_style="bold", caption=_caption(story), caption_justify="left", box=SIMPLE_HEAD
+        title="\n".join(_title(story)), title_justify="left", title_style="bold", caption=_caption(story), caption_justify="left", box=SIMPLE_HEAD
     )
     for k, name in enumerate(head):
         made.add_column(name, justify="left" if k == 0 else "right")
@@ -41,7 +42,12 @@ def plain(story: Story) -> str:
         "  ".join(cell.ljust(w) if k == 0 else cell.rjust(w) for k, (cell, w) in enumerate(zip(line, widths, strict=True)))
         for line in lines
     ]
-    return "\n".join([_ascii(headline(story)), "", *(line.rstrip() for line in aligned), _ascii(_caption(story))])
+    return "\n".join([*map(_ascii, _title(story)), "", *(line.rstrip() for line in aligned), _ascii(_caption(story))])
+
+
+def _title(story: Story) -> list[str]:
+    """The headline, and the recommendation where one is wanted."""
+    return [headline(story), *([advice(story)] if story.advises else [])]
 
 
 def _ascii(text: str) -> str:
