@@ -6,11 +6,12 @@ from pipelines.tasks.base import Domains, Task, corrupted, named
 from pipelines.tasks.digits import Fashion, Handwriting
 from pipelines.tasks.microworld import Drawn
 from pipelines.tasks.own import PHOTO, Own, images, unsigned
+from pipelines.tasks.published import EIGHT, NINE, SUPPORTED, Published
 from pipelines.tasks.spaces import CLIP, FINETUNE
 
 __all__ = [
-    "CLIP", "DIGITS", "FINETUNE", "GARMENTS", "IMAGENET", "PHOTO", "SHAPES", "SMOKE", "TYPEFACES", "Domains", "Drawn", "Fashion",
-    "Handwriting", "Own", "Task", "corrupted", "images", "named", "unsigned",
+    "CLIP", "DIGITS", "EIGHT", "FINETUNE", "GARMENTS", "IMAGENET", "NINE", "PHOTO", "SHAPES", "SMOKE", "SUPPORTED", "TYPEFACES", "Domains",
+    "Drawn", "Fashion", "Handwriting", "Own", "Published", "Task", "corrupted", "images", "named", "unsigned",
 ]  # fmt: skip
 
 DIGITS = Handwriting()
