@@ -53,6 +53,8 @@ class Damage:
             record = self.store.record(key)
             if record is not None and record.result.get("attempt") != attempt:
                 continue  # computed again meanwhile
+            if key not in inputs:
+                return f"{reason}; a query found it in the store, and this plan cannot compute it again: exclude {key}, or run again what made it"
             if self.schedule.state[self.fingerprints.name(inputs[key])] in ("pending", "running"):
                 continue  # under way
             if key in self.retired:

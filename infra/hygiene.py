@@ -2,14 +2,14 @@
 
 Parameters and fields carry marks (`Annotated[..., "trains"]`, "selects", "reports"; "describes" for what takes names only). From a marked argument
 the walk goes upstream: datasets on the way belong to that mark, unless a mark of their own says otherwise. What a dataset draws from is
-`parts()`: ranges of hash(example id) of a root, so that disjointness is arithmetic.
+`parts()`: ranges of hash(example id) of a root, so that disjointness is arithmetic. What a query found in the store brings what its record says.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from infra.errors import IntegrityError
@@ -18,6 +18,8 @@ from infra.node import Node, children
 
 Part = tuple[str, float, float]  # canonical root, low, high
 Use = tuple[str, Part]  # mark, part
+AVOIDED = "avoids"  # the mark of data that is named only so that nothing has seen it
+RECYCLED = "recycled"  # the mark of what descends from a member of a query; its part is the member's key
 
 
 def parts(dataset: Any, canon: Canon) -> Iterator[Part]:
@@ -52,6 +54,7 @@ class Uses:
         self.canon = canon or Canon()
         self.plain: dict[Node, set[Part]] = {}
         self.marked: dict[Node, set[Use]] = {}
+        self.brought: dict[Use, str] = {}  # by which record of the store, found by a query
 
     def add(self, node: Node) -> None:
         """Record a node whose dependencies were added before."""
@@ -65,8 +68,21 @@ class Uses:
                 found |= {(mark, part) for part in self.plain[child]}
                 marked |= self.marked[child]
             plain |= {part for m, part in found if not m}
-            marked |= {(m, part) for m, part in found if m}
+            marked |= {(m, part) for m, part in found if m not in ("", AVOIDED)}
+        marked |= self._brought(node)
         self.plain[node], self.marked[node] = plain, marked
+
+
+    def _brought(self, node: Node) -> set[Use]:
+        """What trained or selected a model that this plan did not make: a member of a query, so marked as `RECYCLED`, or a knob that has `uses()`."""
+        knobs = [value for value in node.arguments.values() if is_knob(value) and callable(getattr(value, "uses", None))]
+        brought = [(node.title, knob.uses()) for knob in knobs]
+        member = self.canon.member(node.fn, node.arguments)
+        if member is not None:
+            brought.append((member.key, [*member.data, (RECYCLED, member.key, 0.0, 1.0)]))
+        for name, data in brought:
+            self.brought |= {(mark, (root, float(low), float(high))): name for mark, root, low, high in data if mark != "reports"}
+        return {(mark, (root, float(low), float(high))) for _, data in brought for mark, root, low, high in data if mark != "reports"}
 
 
 def overlap(a: Part, b: Part) -> bool:
@@ -82,11 +98,12 @@ def check(nodes: Sequence[Node], canon: Canon | None = None) -> Uses:
     for node in nodes:
         uses.add(node)
         if "reports" in marks(node.fn).values():
-            _refuse(node, uses.marked[node], IntegrityError if canon else ValueError)
+            _refuse(node, uses, IntegrityError if canon else ValueError)
     return uses
 
 
-def _refuse(node: Node, marked: Iterable[Use], error: type[Exception]) -> None:
+def _refuse(node: Node, uses: Uses, error: type[Exception]) -> None:
+    marked = uses.marked[node]
     reported = sorted(part for mark, part in marked if mark == "reports")
     for mark, used in sorted(marked):
         if mark not in ("trains", "selects"):
@@ -94,7 +111,10 @@ def _refuse(node: Node, marked: Iterable[Use], error: type[Exception]) -> None:
         for part in reported:
             if overlap(part, used):
                 verb = "trained" if mark == "trains" else "selected"
+                whose = uses.brought.get((mark, used))
+                by = f"that {whose}, as its record says, was" if whose else "that were"
+                remedy = "let the query avoid this data, or exclude it" if whose else "give it a split of its own"
                 raise error(
-                    f"{node.function} would report on examples that were {verb} on: {part[0]} hashes [{part[1]:g}, {part[2]:g}) "
-                    f"against [{used[1]:g}, {used[2]:g}); give it a split of its own"
+                    f"{node.function} would report on examples {by} {verb} on: {part[0]} hashes [{part[1]:g}, {part[2]:g}) "
+                    f"against [{used[1]:g}, {used[2]:g}); {remedy}"
                 )

@@ -76,6 +76,12 @@ def marks(thing: Any) -> Mapping[str, str]:
 
 
 @cached
+def drawn(fn: Callable[..., Any]) -> str:
+    """The parameter in whose place a member of a query over the store is drawn (marked "draws"), or "" where a function draws none."""
+    return next((name for name, mark in marks(fn).items() if mark == "draws"), "")
+
+
+@cached
 def parameters(fn: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """The parameters that are identity: all but `run`."""
     return {name: p for name, p in inspect.signature(fn).parameters.items() if name != "run"}
@@ -128,6 +134,27 @@ def addresses(value: Any) -> Mapping[str, str]:
     return {name: url for name, mark in marks(type(value)).items() if mark == "address" and (url := getattr(value, name))}
 
 
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """A finished record that a query found: its key, the digest of what it gave, and what trained or selected it, as its record says."""
+
+    key: str
+    digest: str
+    data: tuple[Any, ...] = ()
+
+
+class Resolved(dict[str, str]):
+    """What a plan's sources are pinned to, {address: digest of its manifest}, and what its queries found, {canonical query: members}.
+
+    told: a line for each query.
+    """
+
+    def __init__(self, pins: Mapping[str, str] = types.MappingProxyType({})) -> None:
+        super().__init__(pins)
+        self.found: dict[str, list[Member]] = {}
+        self.told: list[str] = []
+
+
 @cached
 def _default(cls: type, name: str) -> Any:
     field = next(f for f in dataclasses.fields(cls) if f.name == name)
@@ -139,6 +166,7 @@ class Canon:
 
     def __init__(self, pins: Mapping[str, str] | None = None, node: Callable[[Any], str | None] = lambda value: None) -> None:
         self.pins = pins or {}
+        self.found: Mapping[str, list[Member]] = pins.found if isinstance(pins, Resolved) else {}
         self.node = node
         self._knobs: dict[int, tuple[Any, Json]] = {}  # the value is kept, so that its id stays its own
         self._depth = 0  # of dataclasses around the value at hand
@@ -204,12 +232,21 @@ class Canon:
 
     def arguments(self, fn: Callable[..., Any], bound: Mapping[str, Any]) -> dict[str, Json]:
         """The canonical arguments of a call, those equal to their default left out."""
-        out: dict[str, Json] = {}
-        hints = hints_of(fn)
+        hints, member = hints_of(fn), self.member(fn, bound)
+        out: dict[str, Json] = {} if member is None else {drawn(fn): {"content": member.digest}}
         for name, parameter in parameters(fn).items():
-            if name not in bound:
+            if name not in bound or (member is not None and name in (drawn(fn), "index")):
                 continue
             canonical = self(bound[name], hints.get(name), name)
             if parameter.default is inspect.Parameter.empty or canonical != self(parameter.default, hints.get(name), name):
                 out[name] = canonical
         return out
+
+    def query(self, query: Any) -> str:
+        """What a query is known by."""
+        return json.dumps(self(query))
+
+    def member(self, fn: Callable[..., Any], bound: Mapping[str, Any]) -> Member | None:
+        """What a call draws: the member at its `index`, modulo their number; None where it draws none, or where the query is not resolved."""
+        members = self.found.get(self.query(bound[drawn(fn)])) if self.found and drawn(fn) else None
+        return members[bound.get("index", 0) % len(members)] if members else None

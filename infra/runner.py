@@ -18,8 +18,8 @@ from infra.damage import Damage
 from infra.errors import BAD_INPUT, INTEGRITY, BackendLost, StoreError
 from infra.finished import Finished
 from infra.hygiene import check
-from infra.identity import digest
-from infra.job import Job, Outcome, Site, refer
+from infra.identity import digest, drawn
+from infra.job import Job, Outcome, Ref, Site, refer
 from infra.node import Node, children
 from infra.schedule import Schedule, survivors
 from infra.store import Store, manifest
@@ -187,6 +187,8 @@ class Runner:
         assert found is not None, f"{name} was ready although it is blocked"
         arguments, members = found
         self.fingerprints.reduce(node, arguments)
+        if (one := self.fingerprints.canon.member(node.fn, arguments)) is not None:
+            arguments = {**arguments, drawn(node.fn): Ref(one.key)}
         ready = {field: refer(pinned(value, self.pins), self.fingerprints.key) for field, value in arguments.items()}
         data = tuple(sorted([mark, *part] for mark, part in self.uses.marked[node]))
         canonical, attempt = self.fingerprints.arguments(node), 1 + self.tries[name] + self.losses[name]

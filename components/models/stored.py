@@ -4,22 +4,26 @@
     starts = [call(nth, found=found, index=i) for i in range(trials)]   # inert: plan() asks no store
     tuned = sweep(train, over=[{**point, "init": start} ...], ...)
 
-What a query finds, in the order of the digests of what was found, equal ones once: every finished record of `functions` whose payload is a checkpoint of
-the model's ancestry, but never what the plan itself computes, what descends from a member that any query found, nor what has the model's own weights.
-So a plan finds nothing that it made, and the same command again finds everything done. The runner resolves queries when it pins sources: the identity of
-`nth` holds the digest of the member that it got, and neither the query nor the index, so that a new record recomputes no trial but those whose member
-is another one. `index` counts modulo the number of members. What trained or selected a member counts as its own: a plan that would report on it is refused.
+A query finds every finished record of `functions` whose payload is a checkpoint of the model's ancestry, in the order of their digests, equal ones
+once; but nothing that the plan itself computes, that descends from a member which any query found, or that has the model's own weights. So a plan
+finds nothing that it made, and the same command again finds everything done.
+
+The runner resolves queries when it pins sources. The identity of `nth` then holds the digest of the member that it got, and neither query nor index:
+a new record recomputes no trial but those whose member is another one. `index` counts modulo the number of members. What trained or selected a
+member counts for the plan as well: one that would report on it is refused.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from components.models.folder import address, configuration
 from components.models.openclip import OpenClip, pretrained
-from components.types import Dataset, revision
+from components.types import DataError, Dataset, Run, revision
+from components.weights.files import content, digest, join
 
 if TYPE_CHECKING:
     from components.weights import Checkpoint
@@ -30,8 +34,9 @@ if TYPE_CHECKING:
 class Stored:
     """A query over the records of the store: finished models that descend from `model`.
 
-    functions: what made them. only, exclude: records by how their keys begin; one in `only` that descends from another model is refused (ValueError), as
-    is a query that finds nothing. avoid: data of which no member may have seen any part, whatever the split: the target's, all of its splits.
+    functions: what made them. only, exclude: records by how their keys begin. avoid: the target's data, of which no member may have seen any part,
+    whatever the split. ValueError where nothing is found, or where `only` names what descends from another model; exit code 5 where it names what
+    has seen the data to avoid.
     """
 
     model: OpenClip = OpenClip()
@@ -61,10 +66,17 @@ class Stored:
 @revision(1)
 @dataclass(frozen=True)
 class Foreign:
-    """A checkpoint folder that something else than this store's plans made."""
+    """A checkpoint folder that something else than this store's plans made.
+
+    seen: what trained or selected it where a record says so, as JSON of `[mark, source, low, high]`; it counts as if it had been done here.
+    """
 
     url: Annotated[str, "address"]
+    seen: str = ""
     content: Annotated[str, "content"] = ""
+
+    def uses(self) -> list[tuple[str, str, float, float]]:
+        return [(mark, root, low, high) for mark, root, low, high in json.loads(self.seen or "[]")]
 
 
 @revision(1)
@@ -79,8 +91,15 @@ def nth(found: Annotated[Stored | Checkpoint, "draws"], index: int = 0) -> Check
 
 
 @revision(1)
-def adopt(source: Foreign, data: Annotated[Dataset | None, "trains"] = None) -> Checkpoint:
-    """A model from elsewhere, byte for byte, so that queries find it; its folder says from what it descends. data: what it is known to have seen."""
-    from components.weights import Checkpoint
+def adopt(source: Foreign, data: Annotated[Dataset | None, "trains"] = None, *, run: Run) -> Checkpoint:
+    """A model from elsewhere, byte for byte, so that queries find it; its folder says from what it descends. data: what it is known to have seen.
 
+    DataError where its configuration, which holds the digests of its other files, is not the one that was pinned.
+    """
+    from components.weights import Checkpoint
+    from components.weights.folder import CONFIGS
+
+    for file in run.manifest(source.content) if source.content else ():
+        if file.name in CONFIGS.values() and digest(content(join(source.url, file.name)) or b"") != file.digest:
+            raise DataError(f"{join(source.url, file.name)} changed since it was pinned; run again once nobody writes there")
     return Checkpoint.load(source.url)

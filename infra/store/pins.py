@@ -18,9 +18,10 @@ from typing import Any
 
 from infra.dag import Plan
 from infra.errors import IntegrityError
-from infra.identity import addresses, is_knob, marks
+from infra.identity import Resolved, addresses, is_knob, marks
 from infra.node import Node
-from infra.store import manifest
+from infra.store import Store, manifest
+from infra.store.found import resolve
 from infra.store.listing import pages, parted
 from infra.store.manifest import WIDTH, Manifest
 from infra.store.place import Place, absolute
@@ -140,6 +141,13 @@ class Memory:
         self.place.write(f"{self.folder}/{self.parts[-1]}", rows)
 
 
+def forget(place: Place, url: str) -> None:
+    """No longer remember the files of a source that will not be there again."""
+    memory = Memory(place, url)
+    for part in memory.parts:
+        place.remove(f"{memory.folder}/{part}")
+
+
 def named(rows: bytes) -> str:
     """What a part is called: by its bytes."""
     return hashlib.sha256(rows).hexdigest()[:20]
@@ -162,10 +170,15 @@ class Pins:
     def __init__(self, place: Place, digests: Digests) -> None:
         self.place, self.digests = place, digests
 
-    def of(self, plan: Plan, progress: Progress | None = None) -> dict[str, str]:
-        """{address: digest of its manifest} for every source that a plan reads. Raises ValueError for a source that is not there."""
+    def of(self, plan: Plan, progress: Progress | None = None) -> Resolved:
+        """{address: digest of its manifest} for every source that a plan reads, and what its queries find in this store.
+
+        Raises ValueError for a source that is not there, or a query that finds nothing.
+        """
         found = dict.fromkeys(url for node in plan.nodes() for url in sources(list(node.arguments.values())))
-        return {url: self.pin(url, progress).pin for url in found}
+        pins = Resolved({url: self.pin(url, progress).pin for url in found})
+        resolve(Store(self.place.url), plan, pins)
+        return pins
 
     def pin(self, url: str, progress: Progress | None = None) -> Pinned:
         """Pin all files below a URL as they are now; known ones are not read again.

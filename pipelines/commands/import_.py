@@ -1,4 +1,4 @@
-"""`stockpot import SOURCE --out URL`: weights that other programs wrote become a checkpoint folder; no code in them is ever run."""
+"""`stockpot import SOURCE --out URL` or `--store URL`: weights that other programs wrote become a checkpoint; no code in them is ever run."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from components.types import DataError, Local
+import components.data.microworld  # noqa: F401 (so that --data knows all that there is)
+from components.types import DataError, Dataset, Local
 from components.weights import Checkpoint, Policy
 from components.weights.agreement import MODEL, Ingredient
 from components.weights.assembly import Assembly, assemble
@@ -20,27 +22,33 @@ from components.weights.foreign import Names, adopted, format_of, named
 from components.weights.parts import Part, Stored
 from components.weights.sharded import INDEX, Joined, sharded
 from infra.secrets import redact
-from pipelines.commands import text
+from pipelines.commands import session, text
+from pipelines.commands import studies as study
 from pipelines.commands.models import checkpoint, scratch
 from pipelines.commands.partial import refuse_taken, whole
 from pipelines.commands.studies import Where, option, parse
 
 CONFIG = CONFIGS["open_clip"]
-USAGE = "usage: stockpot import SOURCE --out URL [--model NAME | --config FILE] [--ancestor CHECKPOINT]\n\n" + (
+USAGE = "usage: stockpot import SOURCE --out URL | --store URL [--model NAME | --config FILE] [--ancestor CHECKPOINT]\n\n" + (
     "SOURCE: a state dict (.pt, .pth, .bin, .ckpt), a safetensors file or its index, or a folder of open_clip's or of the Hugging Face hub;\n"
-    "        by path or URL. The architecture is that of --model or --config, else of a configuration beside the weights, else the ancestor's."
+    "        by path or URL, or registered in MLflow: models:/NAME/VERSION, models:/NAME@ALIAS.\n"
+    "        The architecture is that of --model or --config, else of a configuration beside the weights, else the ancestor's.\n"
+    "--out:  the checkpoint's folder. Without it, it becomes a result in the --store, where studies that recycle find it."
 )
+WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 
 @dataclass(frozen=True)
 class Options(Where):
     """What the weights do not say of themselves."""
 
-    out: str = option("", "folder or URL for the checkpoint")
+    out: str = option("", "folder or URL for the checkpoint; without it, --store takes it in")
     model: str = option("", "architecture of open_clip (ViT-B-32-quickgelu for what was tuned from OpenAI's), or a folder with its configuration")
     config: str = option("", "file with open_clip's configuration: model_cfg and preprocess_cfg, or model_cfg alone")
     ancestor: str = option("", "from which it was tuned: models of one ancestor can be averaged; its text tower completes an image tower")
     classes: tuple[str, ...] = option((), "names of the rows of its classification head")
+    data: Dataset | None = option(None, "with --store: what it was trained on, as far as that is known; no study then reports on it")
+    tracking: str = option("", "MLflow server or database of models:/ (default: MLFLOW_TRACKING_URI, else the database beside the store)")
 
 
 Architecture = tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, bytes]]  # model_cfg, preprocess_cfg, files that travel
@@ -61,20 +69,72 @@ class Source:
 
 def main(argv: Sequence[str]) -> int:
     words, options = parse(argv, Options, USAGE)
-    if len(words) != 1 or not options.out:
-        raise ValueError(f"import takes one SOURCE and --out URL; {USAGE.splitlines()[0]}")
+    if len(words) != 1 or not (options.out or options.store):
+        raise ValueError(f"import takes one SOURCE, and --out URL or --store URL; {USAGE.splitlines()[0]}")
     if options.model and options.config:
         raise ValueError("--model and --config both name an architecture: give one of them")
-    refuse_taken(options.out)
+    if options.out:
+        refuse_taken(options.out)
+        if options.data is not None:
+            raise ValueError("--data is kept by a store's record, which --out has not: leave out --data, or --out")
     ancestor = checkpoint(options.ancestor, options) if options.ancestor else None
     with scratch() as run:
-        source = found(words[0].removeprefix("local-dir:"), run)
+        word = there(words[0].removeprefix("local-dir:"), options, run)
+        if not options.out and ours(word):
+            return _kept(word, options, argv, ancestor)
+        source = found(word, run)
         assembly, names = taken(source, options, ancestor, run)
-        with whole(options.out) as folder:
+        with contextlib.nullcontext(join(run.dir, "model")) if not options.out else whole(options.out) as folder:
             files = write(folder, assembly)
-    print(told(source, names, assembly, ancestor))
+        print(told(source, names, assembly, ancestor))
+        if not options.out:
+            return into_store(folder, options, argv, redact(word))
     print(f"wrote {options.out}: {len(files)} files, {text.size(sum(file.size for file in files))}, weights {Checkpoint(options.out).digest[:20]}")
     return 0
+
+
+def there(word: str, options: Options, run: Local) -> str:
+    """Where a SOURCE lies; a registered model is asked for, and its weights looked for where they are no checkpoint folder."""
+    if not word.startswith("models:/"):
+        return word
+    from infra.tracking.registry import registered
+
+    where = study.Options(store=options.store, tracking=options.tracking)
+    tracking = session.tracking_uri(where, session.open_store(where, create=False, optional=True))
+    if not tracking:
+        raise ValueError(f"{word}: which MLflow? give --tracking, the address of the server or database that knows it")
+    os.makedirs(run.dir, exist_ok=True)
+    folder = registered(tracking, word, run.dir)
+    if "://" in folder or any(size(join(folder, name)) is not None for name in CONFIGS.values()):
+        return folder
+    files = sorted(str(path) for path in Path(folder).rglob("*") if path.suffix in WEIGHTS) if os.path.isdir(folder) else [folder]
+    if len(files) != 1:
+        raise ValueError(f"{word} leads to {folder}, which has {text.counted(len(files), 'weights file')}; give one of them as SOURCE")
+    return files[0]
+
+
+def ours(word: str) -> bool:
+    """Whether a folder is a checkpoint of stockpot's."""
+    path = plain(word)
+    return path == word and any("stockpot" in (document(join(word, name)) or {}) for name in dict.fromkeys(CONFIGS.values()))
+
+
+def _kept(word: str, options: Options, argv: Sequence[str], ancestor: Checkpoint | None) -> int:
+    """Take a checkpoint of stockpot's as it is. ValueError where a flag says otherwise than it does."""
+    if options.model or options.config or options.classes:
+        raise ValueError(f"{word} is a checkpoint of stockpot already, which says what it is: leave out --model, --config and --classes")
+    if ancestor is not None and ancestor.spec["ancestry"] != Checkpoint(word).spec["ancestry"]:
+        raise ValueError(f"{word} says that it descends from another model than {options.ancestor}; leave out --ancestor")
+    return into_store(word, options, argv)
+
+
+def into_store(folder: str, options: Options, argv: Sequence[str], origin: str = "") -> int:
+    """Make a checkpoint folder a result of the store; one job, in this process' child."""
+    from pipelines.commands.adopt import adopted
+
+    line, code = adopted(folder, study.Options(store=options.store, tracking=options.tracking, ray="none", quiet=True), argv, options.data, origin)
+    print(line)
+    return code
 
 
 def found(word: str, run: Local) -> Source:

@@ -13,10 +13,12 @@ from typing import Any
 from components.weights.digests import digests_of
 from infra.dag import Fingerprints, Plan, children
 from infra.errors import StoreError
+from infra.identity import Resolved
 from infra.node import Node
 from infra.schedule import Schedule
 from infra.secrets import redact
 from infra.store import Store
+from infra.store.found import resolve
 from infra.store.pins import Pins, sources
 from infra.store.relatives import Ancestors, Difference, Relatives
 from pipelines.commands.session import open_store
@@ -58,14 +60,19 @@ class Outlook:
         self.schedule = Schedule(plan, self.fingerprints.key, store.done)
         self.nodes = {self.fingerprints.key(node): node for node in reversed(plan.nodes())}
 
-    def _pins(self) -> dict[str, str]:
-        """Digests of the sources; one that cannot be read is noted, and everything that reads it counts as not cached."""
-        pins, found = Pins(self.store.place, digests_of), {}
+    def _pins(self) -> Resolved:
+        """Digests of the sources, and what queries find; what cannot be read is noted, and everything that reads it counts as not cached."""
+        pins, found = Pins(self.store.place, digests_of), Resolved()
         for address in dict.fromkeys(address for node in self.plan.nodes() for address in sources(list(node.arguments.values())) if address):
             try:
                 found[address] = pins.pin(address).pin
             except (ValueError, OSError, StoreError) as error:
                 self.notes.append(redact(f"data is not here: {error}"))
+        try:
+            resolve(self.store, self.plan, found)
+        except (ValueError, StoreError) as error:
+            self.notes.append(redact(str(error)))
+        self.notes += found.told
         return found
 
     def stages(self) -> list[Stages]:

@@ -98,6 +98,8 @@ class Session:
         """Compute what is missing; MLflow hears of it only when something ran."""
         with bar.shown("pinning the data") as progress:
             pins = Pins(self.store.place, digests_of).of(plan, progress)
+        for line in pins.told:
+            self.view.say(line, "dim")
         place = Site(self.store.url, self.url, settings.cache_folder(), self.options.cache_limit, self.options.checkpoint_every, digest_of)
         runner = Runner(self.store, self.backend(), place, pins, self.view.watch)
         relatives, ancestors = Relatives(self.store), Ancestors(runner.fingerprints.key)

@@ -1,0 +1,169 @@
+"""Queries over the records of a store, resolved when a plan's sources are pinned: before fingerprints, which hold the digest of what was drawn.
+
+A query (`components.models.stored.Stored`) is asked for by what it has: `functions`, `only`, `exclude`, `avoid`, `ancestor()` and `origin()`.
+Members come in the order of their digests, equal ones once, so that neither time nor a listing's order matters. Never members are the plan's own
+nodes, what descends from a member of any query (`hygiene.RECYCLED` in a record's data), and what has the model's own weights: a plan finds nothing
+that it made, and its second run finds what its first one found.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, Protocol
+
+from infra.dag import Fingerprints, Plan, call
+from infra.errors import IntegrityError
+from infra.hygiene import RECYCLED, Part, parts
+from infra.identity import Canon, Member, Resolved, drawn
+from infra.store.inventory import keys, records
+from infra.store.record import Record
+from infra.store.store import Store
+
+SHOWN = 3  # members named in a line
+CONTENT = re.compile(r'"content": "([0-9a-f]{20})"')
+OWN, AGAIN, ITSELF = "of this plan itself", "made of recycled models", "with the model's own weights"
+OTHER, NAMED, SEEN = "descended from other models", "excluded by name", "that have seen the data to avoid"
+
+
+class Query(Protocol):
+    """Which records are wanted; see `components.models.stored`."""
+
+    functions: tuple[str, ...]
+    only: tuple[str, ...]
+    exclude: tuple[str, ...]
+    avoid: tuple[Any, ...]
+
+    def ancestor(self) -> tuple[Callable[..., Any], Mapping[str, Any]]: ...
+    def origin(self) -> tuple[str, str]: ...
+
+
+def resolve(store: Store, plan: Plan, pins: Resolved) -> None:
+    """Take into the pins what the queries of a plan find, and a line about each.
+
+    Raises ValueError for an index below 0, for a query that finds nothing, or that names what descends from another model; IntegrityError where one
+    names what has seen the data to avoid.
+    """
+    queries: dict[str, Query] = {}
+    canon = Canon(pins)
+    for node in plan.nodes():
+        if name := drawn(node.fn):
+            if (index := node.arguments.get("index", 0)) < 0:
+                raise ValueError(f"{node.title}: index {index} of what a query finds; count from 0, modulo the number of what it finds")
+            queries.setdefault(canon.query(node.arguments[name]), node.arguments[name])
+    if not queries:
+        return
+    prints = Fingerprints(pins)
+    own = {prints.key(node) for node in plan.nodes()}
+    wanted = {function for query in queries.values() for function in query.functions}
+    there = [key for key in keys(store) if key.rsplit("-", 1)[0] in wanted]
+    found = [record for _, _, record in records(store, there) if isinstance(record, Record)]  # what cannot be read is verify's to tell
+    for name, query in queries.items():
+        search = Search(store, query, canon, own)
+        pins.found[name] = search.members(found)
+        pins.told.append(search.told(pins.found[name]))
+
+
+class Search:
+    """One query against the records of a store."""
+
+    def __init__(self, store: Store, query: Query, canon: Canon, own: Collection[str]) -> None:
+        self.store, self.query, self.own = store, query, own
+        self.left: Counter[str] = Counter()  # how many records were left out, by why
+        self.avoid = [part for data in query.avoid for part in parts(data, canon)]
+        fn, arguments = query.ancestor()
+        self.base = store.record(Fingerprints(canon.pins).key(call(fn, **arguments)))
+        self.ancestry, self.weights = query.origin()
+        if self.base is not None and "attempt" in self.base.result:
+            self.ancestry, self.weights = self.base.summary.get("ancestry") or self.ancestry, weights(self.base) or self.weights
+
+    def members(self, found: list[Record]) -> list[Member]:
+        """What the query finds among these records."""
+        mine = [record for record in found if record.function.rpartition(":")[2] in self.query.functions and "attempt" in record.result]
+        for start in self.query.only:
+            if not any(record.key.startswith(start) for record in mine):
+                raise ValueError(f"{self.store.url} has no model of {self._made} whose key begins with {start}; stockpot ls lists what is there")
+        kept: list[Record] = []
+        spoiled: set[str] = set()  # tensors that have seen what is to be avoided, by whatever name they came here
+        for record in mine:
+            if self.query.only and not record.key.startswith(self.query.only):
+                self.left[NAMED] += 1
+            elif why := self.unfit(record):
+                self.left[why] += 1
+                self._refuse(record, why)
+                spoiled |= {weights(record)} if why == SEEN else set()
+            else:
+                kept.append(record)
+        self.left[SEEN] += sum(weights(record) in spoiled for record in kept)
+        if not (kept := [record for record in kept if weights(record) not in spoiled]):
+            raise ValueError(self._nothing(len(mine)))
+        uses: dict[str, list[Any]] = {}
+        for record in kept:
+            uses.setdefault(weights(record), []).extend(use for use in record.data if use not in uses.get(weights(record), ()))
+        first = {record.digest: record for record in reversed(kept)}
+        return [Member(record.key, digest, tuple(uses[weights(record)])) for digest, record in sorted(first.items())]
+
+    def unfit(self, record: Record) -> str:
+        """Why a record is no member, or ""."""
+        if record.key in self.own:
+            return OWN
+        if any(mark == RECYCLED for mark, *_ in record.data):
+            return AGAIN
+        if not self.ancestry or record.summary.get("ancestry") != self.ancestry:
+            return OTHER
+        if weights(record) == self.weights:
+            return ITSELF
+        if self.query.exclude and record.key.startswith(self.query.exclude):
+            return NAMED
+        return SEEN if next(self._seen(record), None) else ""
+
+    def _seen(self, record: Record) -> Iterator[Part]:
+        """Of the data to avoid, what trained or selected a record: the same source, whatever part of it."""
+        roots = {root for mark, root, *_ in record.data if mark in ("trains", "selects")}
+        contents = {content for root in roots for content in CONTENT.findall(root)}
+        return (part for part in self.avoid if part[0] in roots or contents.intersection(CONTENT.findall(part[0])))
+
+    def _refuse(self, record: Record, why: str) -> None:
+        """Raise for a record that was named, and is none to be named."""
+        if not self.query.only:
+            return
+        if why == OTHER:
+            raise ValueError(f"{record.key} does not descend from {self.query}, and models of unlike ancestry cannot be averaged; leave it out")
+        if why == SEEN:
+            root = next(self._seen(record))[0]
+            raise IntegrityError(f"{record.key} has seen the data to avoid, {brief(root)}: it is no auxiliary model; leave it out")
+
+    @property
+    def _made(self) -> str:
+        return " or ".join(self.query.functions)
+
+    def _nothing(self, count: int) -> str:
+        if not self.ancestry:
+            why = f"what descends from {self.query} is not known there; run a study that begins with it in this store first"
+        else:
+            why = self._left() or "there are none"
+            why += f"; train some, or take some in: stockpot import SOURCE --ancestor MODEL --store {self.store.url}"
+        return f"{self.store.url}: none of its {count} models of {self._made} that descend from {self.query} is there to be recycled: {why}"
+
+    def _left(self) -> str:
+        return ", ".join(f"{number} {why}" for why, number in self.left.most_common() if number)
+
+    def told(self, members: list[Member]) -> str:
+        """What was found, in a line."""
+        named = ", ".join(member.key for member in members[:SHOWN]) + (f" and {len(members) - SHOWN} more" if len(members) > SHOWN else "")
+        left = self._left()
+        return f"recycling {len(members)} of the store's models that descend from {self.query}: {named}{f'; left out: {left}' if left else ''}"
+
+
+def weights(record: Record) -> str:
+    """The digest of the model's own tensors among the files of a record, or ""."""
+    names = ("open_clip_model.safetensors", "model.safetensors")
+    return next((str(file["digest"]) for file in record.result["files"] if file["name"] in names), "")
+
+
+def brief(root: str) -> str:
+    """A root of data in a word or two: its class and content."""
+    known = json.loads(root)
+    return str(known.get("is", root)).partition("@")[0] if isinstance(known, dict) else root
