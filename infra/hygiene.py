@@ -55,23 +55,30 @@ class Uses:
         self.plain: dict[Node, set[Part]] = {}
         self.marked: dict[Node, set[Use]] = {}
         self.brought: dict[Use, str] = {}  # by which record of the store, found by a query
+        self.answers: dict[Node, list[tuple[set[Part], set[Use]]]] = {}  # of a node that reports: (reported, used) of each answer for itself
 
     def add(self, node: Node) -> None:
         """Record a node whose dependencies were added before."""
         own = marks(node.fn)
         plain: set[Part] = set()
         marked: set[Use] = set()
+        answers: list[Node] = []
         for name, value in node.arguments.items():
             mark = own.get(name, "")
             found = {(m, part) for m, data in datasets(value, mark) for part in parts(data, self.canon)}
-            for child in children(value):
+            answers += children(value) if mark == "reports" else ()
+            for child in children(value) if mark != "reports" else ():
                 found |= {(mark, part) for part in self.plain[child]}
                 marked |= self.marked[child]
             plain |= {part for m, part in found if not m}
             marked |= {(m, part) for m, part in found if m not in ("", AVOIDED)}
         marked |= self._brought(node)
+        if "reports" in own.values():
+            # a table may hold answers of many models, each on a domain that it never met and others did: one is not held against the other
+            each = [(self.plain[answer], marked | self.marked[answer]) for answer in answers]
+            self.answers[node] = [({part for m, part in marked if m == "reports"}, marked.union(*(used for _, used in each))), *each]
+            marked = marked.union(*(used | {("reports", part) for part in reported} for reported, used in each))
         self.plain[node], self.marked[node] = plain, marked
-
 
     def _brought(self, node: Node) -> set[Use]:
         """What trained or selected a model that this plan did not make: a member of a query, so marked as `RECYCLED`, or a knob that has `uses()`."""
@@ -103,18 +110,17 @@ def check(nodes: Sequence[Node], canon: Canon | None = None) -> Uses:
 
 
 def _refuse(node: Node, uses: Uses, error: type[Exception]) -> None:
-    marked = uses.marked[node]
-    reported = sorted(part for mark, part in marked if mark == "reports")
-    for mark, used in sorted(marked):
-        if mark not in ("trains", "selects"):
-            continue
-        for part in reported:
-            if overlap(part, used):
-                verb = "trained" if mark == "trains" else "selected"
-                whose = uses.brought.get((mark, used))
-                by = f"that {whose}, as its record says, was" if whose else "that were"
-                remedy = "let the query avoid this data, or exclude it" if whose else "give it a split of its own"
-                raise error(
-                    f"{node.function} would report on examples {by} {verb} on: {part[0]} hashes [{part[1]:g}, {part[2]:g}) "
-                    f"against [{used[1]:g}, {used[2]:g}); {remedy}"
-                )
+    for reported, marked in uses.answers[node]:
+        for mark, used in sorted(marked):
+            if mark not in ("trains", "selects"):
+                continue
+            for part in sorted(reported):
+                if overlap(part, used):
+                    verb = "trained" if mark == "trains" else "selected"
+                    whose = uses.brought.get((mark, used))
+                    by = f"that {whose}, as its record says, was" if whose else "that were"
+                    remedy = "let the query avoid this data, or exclude it" if whose else "give it a split of its own"
+                    raise error(
+                        f"{node.function} would report on examples {by} {verb} on: {part[0]} hashes [{part[1]:g}, {part[2]:g}) "
+                        f"against [{used[1]:g}, {used[2]:g}); {remedy}"
+                    )

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import pytest
 
-from components.data import Corrupted, Digits, Invert, Split
+from components.data import Corrupted, Digits, Invert, Mixture, Split
+from components.data.microworld import Rendered
 from components.evaluate import predict, score
 from components.merge.ensemble import ensemble, greedy_ensemble
 from components.merge.greedy import greedy
@@ -95,6 +96,15 @@ def test_selection_is_seen_through_an_ensemble() -> None:
     with pytest.raises(ValueError, match="selected on"):
         report(call(score, predictions=joint, metric=Top1(), split="test"))
     report(call(score, predictions=call(ensemble, predictions=tested), metric=Top1(), split="test"))
+
+
+def test_each_answer_of_a_table_stands_for_itself() -> None:
+    """Leave one domain out: what trained one model is what the other is tested on."""
+    other = Rendered(n=10)
+    report(scored(trained(), other), scored(trained(other), TEST))
+    for model, data in ((trained(), TRAIN), (trained(other), other), (trained(Mixture((TRAIN, other))), other)):
+        with pytest.raises(ValueError, match="trained on"):
+            report(scored(trained(), other), scored(model, data), scored(trained(other), TEST))
 
 
 def test_without_a_report_nothing_is_refused() -> None:
