@@ -11,6 +11,7 @@ import numpy as np
 from components.data.digits import CLASSES as DIGITS
 from components.data.microworld import garments, shapes
 
+GLYPHS = {"digits": tuple("0123456789"), "letters": tuple("AEFHKMNRTX")}
 SIDE = 40  # pixels of a drawing; a little more than the 32 of an image, so that a scaled copy loses no stroke
 
 
@@ -26,9 +27,9 @@ TRAIN = (
 
 @lru_cache(maxsize=4)
 def drawings(subject: str, fonts: str = "train") -> np.ndarray:
-    """Ink in [0, 1], float32 [classes, variants, SIDE, SIDE], of a subject: "digits" (a variant is a font), "garments" or "shapes"."""
-    if subject == "digits":
-        return np.stack([np.stack([_glyph(font, str(d)) for font in (TRAIN if fonts == "train" else HELD_OUT)]) for d in range(10)])
+    """Ink in [0, 1], float32 [classes, variants, SIDE, SIDE], of "digits" or "letters" (a variant is a font), "garments" or "shapes"."""
+    if subject in GLYPHS:
+        return np.stack([np.stack([_glyph(font, text) for font in (TRAIN if fonts == "train" else HELD_OUT)]) for text in GLYPHS[subject]])
     source = garments if subject == "garments" else shapes
     rng = np.random.default_rng(7)
     return np.stack([np.stack([_raster(draw(rng)) for _ in range(source.VARIANTS)]) for draw in source.DRAW.values()])
@@ -36,21 +37,24 @@ def drawings(subject: str, fonts: str = "train") -> np.ndarray:
 
 def names(subject: str) -> tuple[str, ...]:
     """Class names of a subject, in label order."""
+    if subject == "letters":
+        return tuple(letter.lower() for letter in GLYPHS["letters"])
     return DIGITS if subject == "digits" else tuple((garments if subject == "garments" else shapes).DRAW)
 
 
-def _font(name: str) -> str:
+def font(name: str) -> str:
+    """The file of a font that matplotlib ships."""
     found = importlib.util.find_spec("matplotlib")
     if found is None or found.origin is None:
         raise ModuleNotFoundError("the microworld draws digits in the fonts that matplotlib ships: pip install matplotlib")
     return str(Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / f"{name}.ttf")
 
 
-def _glyph(font: str, text: str) -> np.ndarray:
+def _glyph(name: str, text: str) -> np.ndarray:
     """One character, its box scaled to 0.75 of the drawing's height and centred."""
     from PIL import Image, ImageDraw, ImageFont
 
-    face = ImageFont.truetype(_font(font), 128)
+    face = ImageFont.truetype(font(name), 128)
     left, top, right, bottom = face.getbbox(text)
     canvas = Image.new("L", (round(right - left), round(bottom - top)))
     ImageDraw.Draw(canvas).text((-left, -top), text, fill=255, font=face)
