@@ -136,7 +136,7 @@ def counted(checkpoint: Checkpoint | Combination, data: Dataset, *, order: np.nd
             examples, size = opened(data, run), stage(len(order))
             if len(order) != len(examples):
                 raise DataError(f"an order of {len(order)} examples, the data has {len(examples)}: predict on the data that selects")
-            labels = aligned(examples, module.classes)
+            labels = asked(examples, module)[0]
             batches = [order[at : at + size] for at in range(0, len(order), size)]
             rows = answered(module, Head(), examples, (np.resize(batch, size) for batch in batches), run)
             logits = (found[: len(batch)] for batch, found in zip(batches, rows, strict=True))
@@ -201,7 +201,7 @@ def answers(module: Classifier, predictor: Any, examples: Examples, run: Run, *,
 
     if not len(examples):
         raise ValueError("no example to predict: the dataset or split is empty")
-    labels, n = aligned(examples, module.classes), len(examples)
+    (labels, classes), n = asked(examples, module), len(examples)
     batches = [np.arange(at, min(at + BATCH, n)) for at in range(0, n, BATCH)]
     rows: np.ndarray | None = None
     for batch, logits in zip(batches, answered(module, predictor, examples, batches, run), strict=True):
@@ -211,11 +211,11 @@ def answers(module: Classifier, predictor: Any, examples: Examples, run: Run, *,
     assert rows is not None
     if reason := broken(rows, name):
         raise Diverged(reason)
-    return Predictions(np.asarray(examples.ids), labels, rows, examples.groups, module.classes or tuple(examples.classes), tuple(examples.skipped))
+    return Predictions(np.asarray(examples.ids), labels, rows, examples.groups, classes, tuple(examples.skipped))
 
 
 def answered(module: Classifier, predictor: Any, examples: Examples, batches: Iterable[np.ndarray], run: Run) -> Iterator[np.ndarray]:
-    """The rows float32 [B, K] of each batch of indices, when it is asked for."""
+    """The rows float32 [B, K] of each batch of indices, when it is asked for; K are the data's own classes where a head of more covers them."""
     import numpy as np
     import torch
 
@@ -226,7 +226,29 @@ def answered(module: Classifier, predictor: Any, examples: Examples, batches: It
         with torch.inference_mode():
             images = torch.from_numpy(np.array(pixels[batch])).to(device, non_blocking=True).permute(0, 3, 1, 2)
             rows: np.ndarray = bound(images).float().cpu().numpy()
-        yield rows
+        yield projected(rows, examples.columns) if examples.columns and rows.shape[1] == examples.width else rows
+
+
+def projected(rows: np.ndarray, columns: Sequence[Sequence[int]]) -> np.ndarray:
+    """Logits [B, K] of K groups of columns of [B, W]: of each group the largest."""
+    import numpy as np
+
+    starts = np.cumsum([0, *map(len, columns[:-1])])
+    best: np.ndarray = np.maximum.reduceat(rows[:, [column for group in columns for column in group]], starts, axis=1)
+    return best
+
+
+def asked(examples: Examples, module: Classifier) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(labels int64 [N], class names) of what a model answers on some examples: its own head's, or the data's where the head covers more."""
+    import numpy as np
+
+    width = len(module.classes) or (0 if module.head is None else module.head.out_features)
+    if examples.columns and width == examples.width:
+        return np.asarray(examples.labels, np.int64), tuple(examples.classes)
+    if examples.columns and width not in (0, len(examples.columns)):
+        told = f"the data has {len(examples.columns)} of {examples.width} classes, the head {width}"
+        raise ValueError(f"{told}: build one of all {examples.width} (--task ImageNet names them), or of the data's own")
+    return aligned(examples, module.classes), module.classes or tuple(examples.classes)
 
 
 def broken(rows: np.ndarray, name: str) -> str:
@@ -242,14 +264,18 @@ def aligned(examples: Examples, classes: Sequence[str]) -> np.ndarray:
     """The examples' labels as rows of a head with these classes, int64 [N].
 
     Where all of the source's class names are known to the head they are looked up, in whatever order and number; otherwise the counts must
-    agree and positions count. ValueError where they do not, where a name that both have stands at different positions, or where a label
-    is beyond the head.
+    agree and positions count; data of some classes of the head says where these stand. ValueError where counts do not agree, where a name
+    that both have stands at different positions, where several rows of the head are one class, or where a label is beyond the head.
     """
     import numpy as np
 
     labels, names = np.asarray(examples.labels, np.int64), tuple(examples.classes)
     if not classes:
         return labels
+    if examples.columns and len(classes) == examples.width:
+        if wide := [name for name, group in zip(names, examples.columns, strict=True) if len(group) > 1]:
+            raise ValueError(f"{wide[0]} is several classes of the head, so that it has no label there: it can be predicted, and not trained on")
+        return np.array([*(group[0] for group in examples.columns), -1])[labels]
     if names and len(set(classes)) == len(classes) and set(names) <= set(classes):
         rows = np.array([classes.index(name) for name in names] + [-1])
         labels = rows[labels]

@@ -172,6 +172,8 @@ class Examples(Protocol):
     classes: tuple[str, ...]  # class names where the source knows them, else ()
     skipped: tuple[str, ...]  # unreadable images within the budget, `name: reason`
     digest: str  # content identity: key of everything cached from these examples
+    columns: tuple[tuple[int, ...], ...] = ()  # for each class the rows of a head of `width` classes that stand for it, () where there is none such
+    width: int = 0
 
     def __len__(self) -> int: ...
 

@@ -17,6 +17,8 @@ from components.data.corruptions import (
 from components.data.digits import Digits
 from components.data.folder import Folder, Images
 from components.data.idx import Idx
+from components.data.imagenet import Numbered, ObjectNet, Synsets
+from components.data.mnist import Dealt, Tinted
 from components.data.npz import Npz
 from components.data.parquet import Parquet
 from components.data.split import Mixture, Sample, Split
@@ -30,6 +32,7 @@ __all__ = [
     "Colour",
     "Corrupted",
     "Corruption",
+    "Dealt",
     "Digits",
     "Folder",
     "Idx",
@@ -39,12 +42,16 @@ __all__ = [
     "Mixture",
     "Noise",
     "Npz",
+    "Numbered",
+    "ObjectNet",
     "Occlusion",
     "Parquet",
     "Rotate",
     "Sample",
     "Scale",
     "Split",
+    "Synsets",
     "Texture",
+    "Tinted",
     "WebDataset",
 ]

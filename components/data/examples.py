@@ -27,7 +27,10 @@ class Pixels(Protocol):
 
 @dataclass(eq=False)
 class Rows(Examples):
-    """Examples whose columns are arrays; `notes` says what was read with a policy (replaced text, ignored files)."""
+    """Examples whose columns are arrays; `notes` says what was read with a policy (replaced text, ignored files).
+
+    columns: for each class the rows that stand for it in a head of `width` classes; () where the classes are a head's own.
+    """
 
     ids: NDArray[np.str_]
     labels: NDArray[np.int64]
@@ -38,6 +41,8 @@ class Rows(Examples):
     captions: Sequence[Sequence[str]] | None = None
     skipped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    columns: tuple[tuple[int, ...], ...] = ()
+    width: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -77,7 +82,7 @@ def rows(examples: Examples) -> Rows:
     """Any opened dataset as `Rows`."""
     return examples if isinstance(examples, Rows) else Rows(
         examples.ids, examples.labels, Fetched(examples), examples.digest, examples.classes, examples.groups, examples.captions,
-        examples.skipped,
+        examples.skipped, (), examples.columns, examples.width,
     )
 
 

@@ -85,8 +85,8 @@ class Mixture(Dataset):
         parts = [examples.rows(data.open(run)) for data in self.datasets]
         if not parts:
             raise ValueError("Mixture: no datasets; give at least one")
-        if len(names := {part.classes for part in parts}) > 1:
-            first, second = sorted(names)[:2]
+        if len(names := {part.classes for part in parts}) > 1 or len({part.columns for part in parts}) > 1:
+            first, second = [*sorted(names), *names][:2]
             raise ValueError(f"Mixture: the classes differ ({', '.join(first[:5])} and {', '.join(second[:5])}); mix datasets of one task")
         ids = np.concatenate([part.ids for part in parts])
         unique, counts = np.unique(ids, return_counts=True)
@@ -104,6 +104,8 @@ class Mixture(Dataset):
             captions=[text for captions in captioned for text in captions] if len(captioned) == len(parts) else None,
             skipped=tuple(line for part in parts for line in part.skipped),
             notes=tuple(line for part in parts for line in part.notes),
+            columns=parts[0].columns,
+            width=parts[0].width,
         )
 
     def parts(self) -> Sequence[tuple[Any, float, float]]:

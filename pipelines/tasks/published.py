@@ -35,6 +35,8 @@ NUMBER = ('a photo of the number: "{}".',)
 LOOKS = ("photo of {0}", "blurry photo of {0}", "black and white photo of {0}", "low contrast photo of {0}", "high contrast photo of {0}",
          "bad photo of {0}", "good photo of {0}", "photo of {0} small", "photo of {0} big")  # fmt: skip
 CIFAR = tuple(f"a {look.format(article)} {{}}." for article in ("a", "the") for look in LOOKS)
+STATES = ("dirty", "clean", "new", "old")
+NOUNS = ("texture", "pattern", "thing", "object")
 OVERHEAD = ("satellite imagery of", "aerial imagery of", "satellite photo of", "aerial photo of", "satellite view of", "aerial view of")
 DISTANCES = ("a photo i took of a car on my left or right side.", "a photo i took with a car nearby.", "a photo i took with a car in the distance.",
              "a photo i took with no car.")  # fmt: skip
@@ -42,8 +44,8 @@ DISTANCES = ("a photo i took of a car on my left or right side.", "a photo i too
 TABLE = {
     row.name: row
     for row in (
-        Row("Cars", "top-1", (*PLAIN, "a photo of my {}.", "i love my {}!", *crossed(("a photo of my",), ("dirty {}.", "clean {}.", "new {}.", "old {}.")))),
-        Row("DTD", "top-1", tuple(f"a photo of {article} {{}} {noun}." for article in ("a", "the") for noun in ("texture", "pattern", "thing", "object"))),
+        Row("Cars", "top-1", (*PLAIN, "a photo of my {}.", "i love my {}!", *(f"a photo of my {state} {{}}." for state in STATES))),
+        Row("DTD", "top-1", crossed(("a photo of",), tuple(f"{a} {{}} {noun}." for a in ("a", "the") for noun in NOUNS))),
         Row("EuroSAT", "top-1", crossed(("a centered satellite photo of",), ("{}.", "a {}.", "the {}."))),
         Row("GTSRB", "top-1", tuple(f'a {view} photo of a "{{}}" traffic sign.' for view in ("zoomed in", "centered", "close up"))),
         Row("KITTI", "top-1", ("{}",), classes=DISTANCES),
