@@ -1,9 +1,9 @@
 """Queries over the records of a store, resolved when a plan's sources are pinned: before fingerprints, which hold the digest of what was drawn.
 
 A query (`components.models.stored.Stored`) is asked for by what it has: `functions`, `only`, `exclude`, `avoid`, `ancestor()` and `origin()`.
-Members come in the order of their digests, equal ones once, so that neither time nor a listing's order matters. Never members are the plan's own
-nodes, what descends from a member of any query (`hygiene.RECYCLED` in a record's data), and what has the model's own weights: a plan finds nothing
-that it made, and its second run finds what its first one found.
+Members come in the order of their digests, those of equal tensors once, so that neither time nor a listing's order matters. Never members are the
+plan's own nodes, what descends from a member of any query (`hygiene.RECYCLED` in a record's data), and what has the model's own weights: a plan
+finds nothing that it made, and its second run finds what its first one found.
 """
 
 from __future__ import annotations
@@ -102,8 +102,10 @@ class Search:
         uses: dict[str, list[Any]] = {}
         for record in kept:
             uses.setdefault(weights(record), []).extend(use for use in record.data if use not in uses.get(weights(record), ()))
-        first = {record.digest: record for record in reversed(kept)}
-        return [Member(record.key, digest, tuple(uses[weights(record)])) for digest, record in sorted(first.items())]
+        first: dict[Any, Record] = {}
+        for record in sorted(kept, key=lambda record: record.digest):
+            first.setdefault(tensors(record), record)
+        return [Member(record.key, record.digest, tuple(uses[weights(record)])) for record in first.values()]
 
     def unfit(self, record: Record) -> str:
         """Why a record is no member, or ""."""
@@ -161,6 +163,11 @@ def weights(record: Record) -> str:
     """The digest of the model's own tensors among the files of a record, or ""."""
     names = ("open_clip_model.safetensors", "model.safetensors")
     return next((str(file["digest"]) for file in record.result["files"] if file["name"] in names), "")
+
+
+def tensors(record: Record) -> tuple[tuple[str, str], ...]:
+    """Names and digests of all files of tensors: what tells models apart whose cards differ."""
+    return tuple((file["name"], file["digest"]) for file in record.result["files"] if str(file["name"]).endswith(".safetensors"))
 
 
 def brief(root: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -51,6 +52,8 @@ def registered(tracking: str, name: str, folder: str) -> str:
     """
     if (found := NAME.fullmatch(name)) is None:
         raise ValueError(f"{name!r} names no registered model; write models:/NAME/VERSION or models:/NAME@ALIAS")
+    if tracking.startswith("sqlite:///") and not os.path.exists(tracking.removeprefix("sqlite:///")):
+        raise ValueError(f"{tracking}: there is no such database to know {name}; give --tracking, the address of the MLflow that does")
     import mlflow
     from mlflow.exceptions import MlflowException
 
