@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pipelines.tasks.base import Domains, Task, corrupted, named
 from pipelines.tasks.digits import Fashion, Handwriting
+from pipelines.tasks.domains import Lettering, Styles
 from pipelines.tasks.microworld import Drawn
 from pipelines.tasks.own import PHOTO, Own, images, unsigned
+from pipelines.tasks.patching import Attacked, Counting, Scaled
 from pipelines.tasks.published import EIGHT, NINE, SUPPORTED, Published
 from pipelines.tasks.spaces import CLIP, FINETUNE
 
 __all__ = [
-    "CLIP", "DIGITS", "EIGHT", "FINETUNE", "GARMENTS", "IMAGENET", "NINE", "PHOTO", "SHAPES", "SMOKE", "SUPPORTED", "TYPEFACES", "Domains",
-    "Drawn", "Fashion", "Handwriting", "Own", "Published", "Task", "corrupted", "images", "named", "unsigned",
+    "AUXILIARIES", "CLIP", "COUNTING", "DIGITS", "EIGHT", "FINETUNE", "GARMENTS", "IMAGENET", "LETTERS", "NINE", "PHOTO", "SCALED", "SHAPES",
+    "SMOKE", "STYLES", "SUPPORTED", "TYPEFACES", "TYPOGRAPHIC", "Attacked", "Counting", "Domains", "Drawn", "Fashion", "Handwriting", "Lettering",
+    "Own", "Published", "Scaled", "Styles", "Task", "corrupted", "images", "named", "unsigned",
 ]  # fmt: skip
 
 DIGITS = Handwriting()
@@ -20,3 +23,9 @@ IMAGENET = Own(url="imagenet/train", test_url="imagenet/val", shift_urls={"sketc
 GARMENTS = Drawn("garments")
 SHAPES = Drawn("shapes")
 TYPEFACES = Drawn("digits", fonts="held_out", style="plain", prompts=("the digit {}",))
+TYPOGRAPHIC = Attacked()
+SCALED = Scaled()
+COUNTING = Counting()
+LETTERS = Lettering()
+STYLES = Styles()
+AUXILIARIES = (GARMENTS, SHAPES, LETTERS, COUNTING)
