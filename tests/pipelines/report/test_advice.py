@@ -17,7 +17,7 @@ def row(model: str, split: str, top1: float, verdict: str, gap: float = 0.0, lea
     own = verdict == "baseline"
     ends = {"difference": None, "difference_low": None, "difference_high": None}
     ends = ends if own else {"difference": gap, "difference_low": gap - 0.01, "difference_high": gap + 0.01}
-    shares = {"top1": top1, "low": top1 - 0.02, "high": top1 + 0.02, "n": 500, "leads": leads}
+    shares = {"top1": top1, "low": top1 - 0.02, "high": top1 + 0.02, "n": 500, "correct": None, "leads": leads}
     return {"model": model, "split": split, **shares, **ends, "p": 0.5, "verdict": verdict}
 
 
