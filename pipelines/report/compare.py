@@ -34,6 +34,7 @@ class Exhibit:
     """A further result of a study: a node of a `Table`, how its rows are drawn (a function of `components.figures`), and what is a share.
 
     name: of its files. A column `x` is shown with `x_low` and `x_high`, or with `x_se`, where there are such. latex: write it as LaTeX too.
+    terminal: rows that a terminal shows.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Exhibit:
     draw: Callable[[Sequence[Row]], Any] | None = None
     percent: tuple[str, ...] = ()
     latex: bool = False
+    terminal: int = 24
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 from pipelines.report.numbers import knob
 from pipelines.report.story_types import Row, Shown
 
-MOST = 24  # rows of a table on the terminal
+MOST = 24  # rows of a table on the page beside its figure; of more it is folded
 SUFFIXES = ("_low", "_high", "_se")
 
 
@@ -51,7 +51,7 @@ def cells(shown: Shown) -> list[list[str]]:
 
 def plain(shown: Shown) -> str:
     """The title and the table as aligned lines of ASCII; of a long table its first rows."""
-    lines = [heads(shown), *cells(shown)[:MOST]]
+    lines = [heads(shown), *cells(shown)[: shown.terminal]]
     lines = [[text.replace("±", "+/-").encode("ascii", "replace").decode() for text in line] for line in lines]
     widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
     left = [all(not isinstance(row.get(name), int | float) for row in shown.rows) for name in columns(shown)]
@@ -59,7 +59,8 @@ def plain(shown: Shown) -> str:
         "  ".join(text.ljust(w) if is_left else text.rjust(w) for text, w, is_left in zip(line, widths, left, strict=True)).rstrip()
         for line in lines
     ]
-    more = [f"... and {len(shown.rows) - MOST} more rows on the page"] if len(shown.rows) > MOST else []
+    hidden = len(shown.rows) - shown.terminal
+    more = [f"... and {hidden} more rows on the page"] if hidden > 0 else []
     return "\n".join([shown.title, *aligned, *more])
 
 

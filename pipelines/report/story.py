@@ -101,7 +101,7 @@ class Teller:
         for e in self.comparison.exhibits:
             if self.record(e.node):
                 table = self.finished.value(e.node)
-                found.append(Shown(e.name, e.title, e.caption, tuple(table.rows), tuple(table.notes), e.percent, e.draw, e.latex))
+                found.append(Shown(e.name, e.title, e.caption, tuple(table.rows), tuple(table.notes), e.percent, e.draw, e.latex, e.terminal))
         return tuple(found)
 
     def cosines(self) -> tuple[tuple[float, ...], ...]:

@@ -135,6 +135,7 @@ class Shown:
 
     percent: the columns that are shares. A column `x` stands with its interval where there are `x_low` and `x_high`, or with its standard
     error where there is `x_se`. draw: makes a figure of the rows, or None. latex: the table is written as LaTeX too.
+    terminal: rows that a terminal shows.
     """
 
     name: str
@@ -145,6 +146,7 @@ class Shown:
     percent: tuple[str, ...] = ()
     draw: Callable[[Sequence[Row]], Any] | None = None
     latex: bool = False
+    terminal: int = 24
 
 
 @dataclass(frozen=True)
