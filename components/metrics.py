@@ -124,3 +124,55 @@ class CalibrationError(Metric):
         low, high = np.percentile([error(rng.integers(n, size=n)) for _ in range(200)], [2.5, 97.5])
         value = error(np.arange(n))
         return Score("calibration error", split, n, value, min(value, float(low)), max(value, float(high)))
+
+
+@revision(1)
+@dataclass(frozen=True)
+class MacroF1(Metric):
+    """The F1 score averaged over the classes that occur in the labels, as WILDS has it (arXiv:2012.07421).
+
+    A class that is only predicted is no member of the mean; what it took is missing from the recall of others.
+
+    The interval is the percentile bootstrap over examples (200 draws, seed 0), of the classes that occur in each draw.
+    """
+
+    def __call__(self, predictions: Predictions, split: str = "") -> Score:
+        import numpy as np
+
+        logits, labels = labelled(predictions)
+        answers, classes = logits.argmax(axis=1), logits.shape[1]
+
+        def mean(chosen: np.ndarray) -> float:
+            here, said = labels[chosen], answers[chosen]
+            true, given, right = (np.bincount(column, minlength=classes) for column in (here, said, here[here == said]))
+            return float((2 * right[true > 0] / (true + given)[true > 0]).mean())
+
+        n, rng = len(labels), np.random.default_rng(0)
+        value = mean(np.arange(n))
+        low, high = np.percentile([mean(rng.integers(n, size=n)) for _ in range(200)], [2.5, 97.5])
+        return Score("macro F1", split, n, value, min(value, float(low)), max(value, float(high)))
+
+
+@revision(1)
+@dataclass(frozen=True)
+class WorstGroup(Metric):
+    """The accuracy of the group that is answered worst, with that group's count and Wilson interval; being the lowest of several, it is biased down.
+
+    ignored: groups that do not count, as FMoW's region "Other" (arXiv:2012.07421). ValueError where the data has no groups, or none is left.
+    """
+
+    ignored: tuple[int, ...] = ()
+
+    def __call__(self, predictions: Predictions, split: str = "") -> Score:
+        import numpy as np
+
+        labelled(predictions)
+        if predictions.groups is None:
+            raise ValueError("the worst group needs groups and the data has none: score it by Top1, or give data that names groups")
+        known = predictions.labels >= 0
+        groups, right = predictions.groups[known], predictions.correct[known]
+        counts = [(int(right[groups == group].sum()), int((groups == group).sum())) for group in np.unique(groups) if group not in self.ignored]
+        if not counts:
+            raise ValueError(f"none of {len(groups)} examples is of a group that counts (ignored: {', '.join(map(str, self.ignored))})")
+        correct, n = min(counts, key=lambda pair: pair[0] / pair[1])
+        return proportion("worst group", split, correct, n)

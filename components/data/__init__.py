@@ -15,6 +15,7 @@ from components.data.corruptions import (
     Texture,
 )
 from components.data.digits import Digits
+from components.data.domains import Domain
 from components.data.folder import Folder, Images
 from components.data.idx import Idx
 from components.data.imagenet import Numbered, ObjectNet, Synsets
@@ -24,20 +25,24 @@ from components.data.parquet import Parquet
 from components.data.split import Mixture, Sample, Split
 from components.data.views import Augment
 from components.data.webdataset import WebDataset
+from components.data.wilds import CameraTraps, LandUse
 
 __all__ = [
     "SHIFTS",
     "Augment",
+    "CameraTraps",
     "Captions",
     "Colour",
     "Corrupted",
     "Corruption",
     "Dealt",
     "Digits",
+    "Domain",
     "Folder",
     "Idx",
     "Images",
     "Invert",
+    "LandUse",
     "LowContrast",
     "Mixture",
     "Noise",

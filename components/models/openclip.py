@@ -6,8 +6,11 @@ The only importer of open_clip. Weights are never unpickled freely: safetensors,
 from __future__ import annotations
 
 import difflib
+import functools
+import importlib.util
 import json
 import os
+import runpy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
@@ -247,3 +250,21 @@ def outline(config: Mapping[str, Any], preprocess: Mapping[str, Any]) -> tuple[d
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"open_clip builds no model of this configuration ({first}): give one with embed_dim, vision_cfg and text_cfg") from error
     return {key: tuple(value.shape) for key, value in module.state_dict().items()}, specification(module, config)
+
+
+@functools.cache
+def imagenet() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(OpenAI's names of ImageNet's 1000 classes, their 80 prompts) from open_clip's published lists (arXiv:2103.00020), in the order of the head.
+
+    Two pairs of classes share a name, so that positions count. The file is run alone: open_clip itself is not imported, which takes seconds.
+    """
+    spec = importlib.util.find_spec("open_clip")
+    if spec is None or not spec.submodule_search_locations:
+        raise ValueError("open_clip is not installed, and ImageNet's class names are in its package; pip install open_clip_torch")
+    path = os.path.join(spec.submodule_search_locations[0], "zero_shot_metadata.py")
+    try:
+        lists = runpy.run_path(path)
+        names, prompts = tuple(lists["IMAGENET_CLASSNAMES"]), tuple(fill("{}") for fill in lists["OPENAI_IMAGENET_TEMPLATES"])
+    except (OSError, KeyError) as error:
+        raise DataError(f"{path} has no lists of ImageNet's classes and prompts ({error}); install open_clip_torch 2.20 or newer") from error
+    return names, prompts

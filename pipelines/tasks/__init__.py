@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from pipelines.tasks.base import Domains, Task, corrupted, named
 from pipelines.tasks.digits import Fashion, Handwriting
+from pipelines.tasks.domainbed import PACS, VLCS, DomainFolders, DomainNet, OfficeHome, TerraIncognita
 from pipelines.tasks.domains import Lettering, Styles
+from pipelines.tasks.imagenet import FAMILY, ImageNet
 from pipelines.tasks.microworld import Drawn
+from pipelines.tasks.mnist import ColoredMNIST, RotatedMNIST
 from pipelines.tasks.own import PHOTO, Own, images, unsigned
 from pipelines.tasks.patching import Attacked, Counting, Scaled
 from pipelines.tasks.published import EIGHT, NINE, SUPPORTED, Published
 from pipelines.tasks.spaces import CLIP, FINETUNE
+from pipelines.tasks.wilds import FMoW, IWildCam
 
 __all__ = [
-    "AUXILIARIES", "CLIP", "COUNTING", "DIGITS", "EIGHT", "FINETUNE", "GARMENTS", "IMAGENET", "LETTERS", "NINE", "PHOTO", "SCALED", "SHAPES",
-    "SMOKE", "STYLES", "SUPPORTED", "TYPEFACES", "TYPOGRAPHIC", "Attacked", "Counting", "Domains", "Drawn", "Fashion", "Handwriting", "Lettering",
-    "Own", "Published", "Scaled", "Styles", "Task", "corrupted", "images", "named", "unsigned",
+    "AUXILIARIES", "CLIP", "COUNTING", "DIGITS", "EIGHT", "FINETUNE", "GARMENTS", "IMAGENET", "LETTERS", "NINE", "PACS", "PHOTO", "SCALED",
+    "SHAPES", "SMOKE", "STYLES", "SUPPORTED", "TYPEFACES", "TYPOGRAPHIC", "VLCS", "Attacked", "ColoredMNIST", "Counting", "DomainFolders",
+    "DomainNet", "Domains", "Drawn", "FMoW", "Fashion", "Handwriting", "IWildCam", "ImageNet", "Lettering", "OfficeHome", "Own", "Published",
+    "RotatedMNIST", "Scaled", "Styles", "Task", "TerraIncognita", "corrupted", "images", "named", "unsigned",
 ]  # fmt: skip
 
 DIGITS = Handwriting()
 SMOKE = Handwriting(steps=6, limit=60)
-IMAGENET = Own(url="imagenet/train", test_url="imagenet/val", shift_urls={"sketch": "imagenet-sketch"}, held_out_share=0.02, steps=40_000)
+IMAGENET = ImageNet(shift_urls=FAMILY)
 GARMENTS = Drawn("garments")
 SHAPES = Drawn("shapes")
 TYPEFACES = Drawn("digits", fonts="held_out", style="plain", prompts=("the digit {}",))

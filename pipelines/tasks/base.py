@@ -6,8 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 from components.data import SHIFTS, Corrupted, Split
+from components.metrics import Top1
 from components.models.heads import zero_shot
-from components.types import Dataset
+from components.types import Dataset, Metric
 from infra.dag import Node, call
 
 RENDERED = (
@@ -42,6 +43,11 @@ class Task(ABC):
     def caveat(self) -> str:
         """What a reader of the numbers must know, or ""."""
         return ""
+
+    @property
+    def metric(self) -> Metric:
+        """What the literature reports on this task; the table has top-1 beside it, which alone selects."""
+        return Top1()
 
 
 class Domains(ABC):

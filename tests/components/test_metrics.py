@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.metrics import CalibrationError, MeanPerClass, Top1, TopK, wilson
+from components.metrics import CalibrationError, MacroF1, MeanPerClass, Top1, TopK, WorstGroup, wilson
 from components.predictions import Predictions
 
 
@@ -76,3 +78,34 @@ def test_calibration_golden() -> None:
 
 def test_a_certain_and_right_model_is_calibrated() -> None:
     assert CalibrationError()(predictions([[100, 0]] * 5, [0] * 5)).value == 0.0
+
+
+def test_macro_f1_golden_with_a_class_that_is_only_predicted() -> None:
+    # sklearn.metrics.f1_score([0, 0, 0, 1], [0, 0, 2, 1], average="macro", labels=[0, 1]); with labels=None it is 0.6
+    some = predictions([[1, 0, 0], [1, 0, 0], [0, 0, 1], [0, 1, 0]], [0, 0, 0, 1])
+    score = MacroF1()(some, "test")
+    assert (score.value, score.n, score.metric) == (pytest.approx((0.8 + 1) / 2), 4, "macro F1")
+    assert score.low <= score.value <= score.high and MacroF1()(some, "test") == score
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 6))
+@settings(max_examples=20, deadline=None)
+def test_macro_f1_is_scikit_learns_over_the_labels_present(seed: int, classes: int) -> None:
+    from sklearn.metrics import f1_score
+
+    rng = np.random.default_rng(seed)
+    labels, logits = rng.integers(0, classes, 15), rng.normal(size=(15, classes))
+    expected = f1_score(labels, logits.argmax(axis=1), average="macro", labels=np.unique(labels), zero_division=0)
+    assert MacroF1()(predictions(logits.tolist(), labels.tolist())).value == pytest.approx(expected)
+
+
+def test_the_worst_group_leaves_out_what_is_ignored() -> None:
+    some = predictions([[1, 0]] * 9, [0, 0, 1, 0, 0, 0, 1, 1, -1])
+    grouped = dataclasses.replace(some, groups=np.array([0, 0, 0, 2, 2, 2, 5, 5, 5]))
+    assert (WorstGroup()(grouped).correct, WorstGroup()(grouped).n) == (0, 2)
+    score = WorstGroup(ignored=(5,))(grouped, "test")  # 2 of 3 in group 0, 3 of 3 in group 2; group 1 is empty
+    assert (score.correct, score.n, score.metric, score.split) == (2, 3, "worst group", "test")
+    with pytest.raises(ValueError, match="none of 8 examples is of a group that counts"):
+        WorstGroup(ignored=(0, 2, 5))(grouped)
+    with pytest.raises(ValueError, match="needs groups and the data has none"):
+        WorstGroup()(some)
