@@ -1,0 +1,91 @@
+"""Tasks in several domains, each of which takes its turn as the one that is only tested on; and a task that is auxiliary to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from components.data import Colour, Corrupted, Digits, Sample, Split, Texture
+from components.data.microworld import Letters, Rendered
+from components.data.microworld.atlas import names
+from components.types import Dataset
+from pipelines.tasks.base import RENDERED, Domains, Task, corrupted
+
+
+@dataclass(frozen=True)
+class Styles(Domains):
+    """The ten digits in four styles: handwritten scans, typefaces that the base never saw, dyed and textured print. No image has a copy in another.
+
+    The printed ones are `n` drawings each of sequences of their own. `limit`: for rehearsals, at most so many examples of each.
+    """
+
+    n: int = 1000
+    steps: int = 100
+    classes: tuple[str, ...] = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    prompts: tuple[str, ...] = ("the digit {}",)
+    limit: int = 0
+    seed: int = 23
+
+    @property
+    def name(self) -> str:
+        return "styles"
+
+    @property
+    def caveat(self) -> str:
+        return f"{RENDERED} Handwriting and the typefaces are sources that it never saw; dyed and textured print is close to its corpus."
+
+    @property
+    def domains(self) -> Mapping[str, Dataset]:
+        found: dict[str, Dataset] = {
+            "handwritten": Digits(),
+            "typefaces": Rendered(self.n, self.seed, 1.0, 0.0, 0.0, "held_out", "plain"),
+            "coloured": Corrupted(Rendered(self.n, self.seed + 1, 1.0, 0.0, 0.0, "train", "plain"), Colour()),
+            "textured": Corrupted(Rendered(self.n, self.seed + 2, 1.0, 0.0, 0.0, "train", "plain"), Texture()),
+        }
+        return {name: Sample(data, self.limit) if self.limit else data for name, data in found.items()}
+
+
+@dataclass(frozen=True)
+class Lettering(Task):
+    """Ten capital letters in many typefaces, which the corpus of stockpot-tiny does not hold.
+
+    train hash < 0.5, held out < 0.7, test the rest of `n`. `limit`: for rehearsals, at most so many examples of each.
+    """
+
+    n: int = 1500
+    steps: int = 100
+    prompts: tuple[str, ...] = ("the letter {}",)
+    limit: int = 0
+    seed: int = 11
+
+    @property
+    def name(self) -> str:
+        return "letters"
+
+    @property
+    def classes(self) -> tuple[str, ...]:  # type: ignore[override]
+        return names("letters")
+
+    @property
+    def caveat(self) -> str:
+        return RENDERED
+
+    @property
+    def train(self) -> Dataset:
+        return self._part(0.0, 0.5)
+
+    @property
+    def held_out(self) -> Dataset:
+        return self._part(0.5, 0.7)
+
+    @property
+    def test(self) -> Dataset:
+        return self._part(0.7, 1.0)
+
+    @property
+    def shifts(self) -> Mapping[str, Dataset]:
+        return corrupted(self.test)
+
+    def _part(self, low: float, high: float) -> Dataset:
+        part = Split(Letters(self.n, self.seed), low, high)
+        return Sample(part, self.limit) if self.limit else part
