@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from components.merge import dare, fisher_merge, learned, lines, model_stock, regmean, ties, uniform, wise_ft
+from components.merge import dare, fisher_merge, learned, lines, magmax, model_stock, regmean, ties, uniform, wise_ft
 from components.merge.fisher import fisher
 from components.merge.patch import patch
 from components.merge.regmean import gram
@@ -41,6 +41,7 @@ def merged(base: Node, tuned: Sequence[Node], task: Task, *, examples: int, seed
         "learned by layer": call(learned, on=GPU, data=task.held_out, by="layer", **models),
         "task arithmetic": chosen(list(line(base, soup, SCALES, "mean task vector").values()), task.held_out, "task arithmetic"),
         "TIES": call(ties, base=base, **models),
+        "MagMax": call(magmax, base=base, **models),
         "DARE": call(dare, base=base, seed=seed, **models),
         "LiNeS": call(lines, base=base, models=[soup], alpha=0.5, beta=0.5),
         "Model Stock": call(model_stock, base=base, **models),
