@@ -46,6 +46,5 @@ class MagMax:
         for other in values[2:]:
             np.maximum(highest, other, out=highest)
             np.minimum(lowest, other, out=lowest)
-        if self.coefficient == 1:
-            return np.where(highest - base >= base - lowest, highest, lowest)
-        return base + self.coefficient * (np.where(highest - base >= base - lowest, highest, lowest) - base)
+        largest: np.ndarray = np.where(highest - base >= base - lowest, highest, lowest)
+        return largest if self.coefficient == 1 else base + self.coefficient * (largest - base)
