@@ -19,7 +19,7 @@ import pytest
 from pipelines.__main__ import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ROOMS = ("components", "infra", "pipelines")
 UNSAID = re.compile(r"/{}/|\.\./{}|{}\.org/simple|\bissue #?\d".format("work", "shared", "pypi"))
 FENCE = re.compile(r"^( *)```([^\n`]*)\n(.*?)^\1```$", re.M | re.S)
