@@ -4,9 +4,9 @@
     starts = [call(nth, found=found, index=i) for i in range(trials)]   # inert: plan() asks no store
     tuned = sweep(train, over=[{**point, "init": start} ...], ...)
 
-A query finds every finished record of `functions` whose payload is a checkpoint of the model's ancestry, in the order of their digests, those of
-equal tensors once; but nothing that the plan itself computes, that descends from a member which any query found, or that has the model's own
-weights. So a plan finds nothing that it made, and the same command again finds everything done.
+A query finds every finished record of `functions` whose payload is a checkpoint of the model's ancestry, in the order of their digests; of equal
+towers, under several heads or names, the one that has seen least. It never finds what the plan itself computes, what descends from a member of any
+query, nor the model's own towers. So a plan finds nothing that it made, and the same command again finds everything done.
 
 The runner resolves queries when it pins sources. The identity of `nth` then holds the digest of the member that it got, and neither query nor index:
 a new record recomputes no trial but those whose member is another one. `index` counts modulo the number of members. What trained or selected a

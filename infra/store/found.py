@@ -1,9 +1,10 @@
 """Queries over the records of a store, resolved when a plan's sources are pinned: before fingerprints, which hold the digest of what was drawn.
 
 A query (`components.models.stored.Stored`) is asked for by what it has: `functions`, `only`, `exclude`, `avoid`, `ancestor()` and `origin()`.
-Members come in the order of their digests, those of equal tensors once, so that neither time nor a listing's order matters. Never members are the
-plan's own nodes, what descends from a member of any query (`hygiene.RECYCLED` in a record's data), and what has the model's own weights: a plan
-finds nothing that it made, and its second run finds what its first one found.
+Members come in the order of their digests, so that neither time nor a listing's order matters. Of models with equal towers one is a member, that
+which has seen least: the others got another head, or came by another name. Never members are the plan's own nodes, what descends from a member of
+any query (`hygiene.RECYCLED` in a record's data), and what has the model's own towers: a plan finds nothing that it made, and its second run finds
+what its first one found.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 from infra.dag import Fingerprints, Plan, call
 from infra.errors import IntegrityError
-from infra.hygiene import RECYCLED, Part, parts
+from infra.hygiene import RECYCLED, parts
 from infra.identity import Canon, Member, Resolved, drawn
 from infra.store.inventory import keys, records
 from infra.store.record import Record
@@ -24,7 +25,7 @@ from infra.store.store import Store
 
 SHOWN = 3  # members named in a line
 CONTENT = re.compile(r'"content": "([0-9a-f]{20})"')
-OWN, AGAIN, ITSELF = "of this plan itself", "made of recycled models", "with the model's own weights"
+OWN, AGAIN, ITSELF = "of this plan itself", "made of recycled models", "with the model's own towers"
 OTHER, NAMED, SEEN = "descended from other models", "excluded by name", "that have seen the data to avoid"
 
 
@@ -85,57 +86,54 @@ class Search:
         for start in self.query.only:
             if not any(record.key.startswith(start) for record in mine):
                 raise ValueError(f"{self.store.url} has no model of {self._made} whose key begins with {start}; stockpot ls lists what is there")
-        kept: list[Record] = []
-        spoiled: set[str] = set()  # tensors that have seen what is to be avoided, by whatever name they came here
+        towers: dict[str, list[Record]] = {}
         for record in mine:
-            if self.query.only and not record.key.startswith(self.query.only):
-                self.left[NAMED] += 1
-            elif why := self.unfit(record):
+            if why := self.unfit(record):
                 self.left[why] += 1
-                self._refuse(record, why)
-                spoiled |= {weights(record)} if why == SEEN else set()
+                if why == OTHER and self.query.only and self._named(record):
+                    told = f"{record.key} does not descend from {self.query}, and models of unlike ancestry cannot be averaged"
+                    raise ValueError(f"{told}; leave it out")
             else:
-                kept.append(record)
-        self.left[SEEN] += sum(weights(record) in spoiled for record in kept)
-        if not (kept := [record for record in kept if weights(record) not in spoiled]):
+                towers.setdefault(weights(record) or record.digest, []).append(record)
+        kept = [member for equal in towers.values() if (member := self._one(equal)) is not None]
+        if not kept:
             raise ValueError(self._nothing(len(mine)))
-        uses: dict[str, list[Any]] = {}
-        for record in kept:
-            uses.setdefault(weights(record), []).extend(use for use in record.data if use not in uses.get(weights(record), ()))
-        first: dict[Any, Record] = {}
-        for record in sorted(kept, key=lambda record: record.digest):
-            first.setdefault(tensors(record), record)
-        return [Member(record.key, record.digest, tuple(uses[weights(record)])) for record in first.values()]
+        return sorted(kept, key=lambda member: member.digest)
 
     def unfit(self, record: Record) -> str:
-        """Why a record is no member, or ""."""
+        """Why a record is no member, whatever its name and data, or ""."""
         if record.key in self.own:
             return OWN
         if any(mark == RECYCLED for mark, *_ in record.data):
             return AGAIN
         if not self.ancestry or record.summary.get("ancestry") != self.ancestry:
             return OTHER
-        if weights(record) == self.weights:
-            return ITSELF
-        if self.query.exclude and record.key.startswith(self.query.exclude):
-            return NAMED
-        return SEEN if next(self._seen(record), None) else ""
+        return ITSELF if weights(record) == self.weights else ""
 
-    def _seen(self, record: Record) -> Iterator[Part]:
-        """Of the data to avoid, what trained or selected a record: the same source, whatever part of it."""
+    def _one(self, equal: list[Record]) -> Member | None:
+        """The member among records of equal towers, which has seen least; what is known of one's data holds where nothing is known of another's."""
+        named = [record for record in equal if self._named(record)]
+        least, one = (min(records, key=lambda record: (not record.data, len(record.data), record.digest)) for records in (equal, named or equal))
+        if (seen := self._seen(least)) or (seen := self._seen(one)):
+            self.left[SEEN] += len(equal)
+            if named and self.query.only:
+                raise IntegrityError(f"{one.key} has seen the data to avoid, {brief(seen)}: it is no auxiliary model; leave it out")
+            return None
+        if not named:
+            self.left[NAMED] += len(equal)
+            return None
+        return Member(one.key, one.digest, one.data or least.data)
+
+    def _named(self, record: Record) -> bool:
+        """Whether the query's names let a record in."""
+        wanted = not self.query.only or record.key.startswith(self.query.only)
+        return wanted and not (self.query.exclude and record.key.startswith(self.query.exclude))
+
+    def _seen(self, record: Record) -> str:
+        """Of the data to avoid, the first source of which any part trained or selected a record, or ""."""
         roots = {root for mark, root, *_ in record.data if mark in ("trains", "selects")}
         contents = {content for root in roots for content in CONTENT.findall(root)}
-        return (part for part in self.avoid if part[0] in roots or contents.intersection(CONTENT.findall(part[0])))
-
-    def _refuse(self, record: Record, why: str) -> None:
-        """Raise for a record that was named, and is none to be named."""
-        if not self.query.only:
-            return
-        if why == OTHER:
-            raise ValueError(f"{record.key} does not descend from {self.query}, and models of unlike ancestry cannot be averaged; leave it out")
-        if why == SEEN:
-            root = next(self._seen(record))[0]
-            raise IntegrityError(f"{record.key} has seen the data to avoid, {brief(root)}: it is no auxiliary model; leave it out")
+        return next((root for root, *_ in self.avoid if root in roots or contents.intersection(CONTENT.findall(root))), "")
 
     @property
     def _made(self) -> str:
@@ -143,11 +141,11 @@ class Search:
 
     def _nothing(self, count: int) -> str:
         if not self.ancestry:
-            why = f"what descends from {self.query} is not known there; run a study that begins with it in this store first"
+            why = "its ancestry is not known there; run a study that begins with it in this store first"
         else:
-            why = self._left() or "there are none"
-            why += f"; train some, or take some in: stockpot import SOURCE --ancestor MODEL --store {self.store.url}"
-        return f"{self.store.url}: none of its {count} models of {self._made} that descend from {self.query} is there to be recycled: {why}"
+            there = f"of {count} models of {self._made}, {self._left()}" if count else f"there is no model of {self._made}"
+            why = f"{there}; train some, or take some in: stockpot import SOURCE --ancestor MODEL --store {self.store.url}"
+        return f"{self.store.url} has nothing to recycle that descends from {self.query}: {why}"
 
     def _left(self) -> str:
         return ", ".join(f"{number} {why}" for why, number in self.left.most_common() if number)
@@ -163,11 +161,6 @@ def weights(record: Record) -> str:
     """The digest of the model's own tensors among the files of a record, or ""."""
     names = ("open_clip_model.safetensors", "model.safetensors")
     return next((str(file["digest"]) for file in record.result["files"] if file["name"] in names), "")
-
-
-def tensors(record: Record) -> tuple[tuple[str, str], ...]:
-    """Names and digests of all files of tensors: what tells models apart whose cards differ."""
-    return tuple((file["name"], file["digest"]) for file in record.result["files"] if str(file["name"]).endswith(".safetensors"))
 
 
 def brief(root: str) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from components.models.openclip import OpenClip, pretrained
 from components.models.stored import Stored, nth
 from components.types import Dataset, Examples, Run, revision
-from components.weights import Vector
+from components.weights import Checkpoint, Vector
 from components.weights.digests import digests_of
 from components.weights.files import digest_of
 from infra.backends.local import Local
@@ -42,6 +42,15 @@ class Data(Dataset):
 def scaled(init: Vector, by: float, data: Annotated[Dataset | None, "trains"] = None) -> Vector:
     """Stands for a training: other weights of the same ancestry."""
     return init * by
+
+
+@revision(1)
+def crowned(init: Vector, data: Annotated[Dataset | None, "trains"] = None) -> Vector:
+    """Stands for a training of the head alone."""
+    import numpy as np
+
+    head = {"head.weight": np.ones((2, 8), np.float32), "head.bias": np.zeros(2, np.float32)}
+    return Checkpoint.of({**dict(init.tensors()), **head}, {**init.spec, "classes": ["a", "b"]}, init.extras)
 
 
 @revision(1)

@@ -14,7 +14,7 @@ from components.models.stored import nth
 from infra.dag import Fingerprints, Plan, call
 from infra.errors import IntegrityError
 from infra.store.record import Record
-from tests.infra.recycling import AUXILIARY, Data, Kitchen, auxiliary, base, query, recycled, scaled
+from tests.infra.recycling import AUXILIARY, TARGET, Data, Kitchen, auxiliary, base, crowned, query, recycled, scaled
 from tests.infra.world import Refuses
 
 
@@ -101,8 +101,22 @@ def test_equal_models_are_one_member_and_the_model_itself_is_none(kitchen: Kitch
     assert len(kitchen.store.keys("scaled")) == 7 and len(members(kitchen)) == 5
 
 
+def test_a_head_that_was_trained_on_the_target_leaves_the_towers_to_be_found(kitchen: Kitchen) -> None:
+    """As recycling itself does with each member; of equal towers the one that has seen least is taken."""
+    known = members(kitchen)
+    towers = {key: call(scaled, init=base(), by=by, data=AUXILIARY) for key, by in (("a", 0.9), ("b", 0.7))}
+    kitchen.cook(Plan({name: call(crowned, init=node, data=TARGET) for name, node in towers.items()}))
+    for avoid in ((TARGET,), ()):
+        assert members(kitchen, functions=("scaled", "crowned"), avoid=avoid) == known
+    with pytest.raises(ValueError, match="of 2 models of crowned, 2 that have seen the data to avoid"):
+        members(kitchen, functions=("crowned",))
+    kitchen.cook(Plan({"probe": call(crowned, init=base(), data=AUXILIARY)}))
+    with pytest.raises(ValueError, match="1 with the model's own towers"):
+        members(kitchen, functions=("crowned",))
+
+
 def test_what_has_seen_the_target_is_left_out_and_refused_by_name(kitchen: Kitchen) -> None:
-    """Whatever part of it, and also where the same tensors came by another name."""
+    """Whatever part of it, and also where the same tensors came by another name, of whose data nothing is known."""
     kept = members(kitchen)
     kitchen.cook(Plan({"seen": call(scaled, init=base(), by=0.5, data=Data("target", 0.0, 0.1))}))
     assert members(kitchen) == kept
@@ -110,8 +124,10 @@ def test_what_has_seen_the_target_is_left_out_and_refused_by_name(kitchen: Kitch
     seen = next(key for key in kitchen.store.keys("scaled") if key not in kept)
     with pytest.raises(IntegrityError, match=f"{seen} has seen the data to avoid, Data: .*leave it out"):
         members(kitchen, only=(seen,))
-    kitchen.cook(Plan({"the same again": call(scaled, init=base(), by=0.5)}))
+    kitchen.cook(Plan({"the same again": (again := call(scaled, init=base(), by=0.5))}))
     assert members(kitchen) == kept
+    with pytest.raises(IntegrityError, match="has seen the data to avoid"):
+        members(kitchen, only=(kitchen.key(again),))
 
 
 def test_the_same_bytes_at_another_address_are_the_same_data(kitchen: Kitchen, tmp_path: Path) -> None:
@@ -138,10 +154,10 @@ def test_a_plan_that_would_report_on_what_trained_a_member_is_refused(kitchen: K
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"functions": ("train",)}, "0 models of train that descend from stockpot-tiny is there to be recycled: there are none; train"),
-        ({"exclude": ("scaled-",)}, "3 excluded by name"),
+        ({"functions": ("train",)}, "has nothing to recycle that descends from stockpot-tiny: there is no model of train; train some"),
+        ({"exclude": ("scaled-",)}, "of 3 models of scaled or adopt, 3 excluded by name; train some"),
         ({"only": ("scaled-0000",)}, "has no model of scaled or adopt whose key begins with scaled-0000; stockpot ls lists"),
-        ({"model": OpenClip("ViT-B-32", "openai")}, "what descends from ViT-B-32 openai is not known there; run a study"),
+        ({"model": OpenClip("ViT-B-32", "openai")}, "descends from ViT-B-32 openai: its ancestry is not known there; run a study"),
     ],
 )
 def test_nothing_found_is_one_line_with_the_remedy(kitchen: Kitchen, changes: dict[str, Any], told: str) -> None:
