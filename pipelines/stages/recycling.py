@@ -1,0 +1,209 @@
+"""The stages of Model Ratatouille, one held-out domain after the other (Rame et al. 2023, arXiv:2212.10445)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from components.analysis.apart import apart
+from components.data import Mixture
+from components.merge import fused, greedy, uniform
+from components.merge.recycled import recycled
+from components.merge.towers import towers
+from components.models.stored import Stored, nth
+from components.objectives.classification import CrossEntropy
+from components.train import Monitor, train
+from components.types import Dataset
+from components.updates.sgd import AdamW
+from infra.dag import GPU, Node, call, sweep
+from infra.hygiene import overlap, parts
+from infra.identity import Canon
+from infra.space import Point
+from pipelines.stages.search import asked, chosen
+from pipelines.tasks import Domains, Task, named
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long a stage lasts and how it trains; the runs' own hyper-parameters are laid over `update`.
+
+    probe: of heads alone, `probe_steps` before an auxiliary fine-tune and for the head that the target's runs share; `lp_steps` of the head alone
+    begin each run whose towers are not the pretrained ones. every: steps between looks at the training domains' validation, of which a run keeps
+    the best. average: the share of the steps, the last ones, that a moving average is over. r: of fusing, 0 mixes all alike.
+    """
+
+    update: AdamW = AdamW(batch=32, warmup=20)
+    probe: AdamW = AdamW(lr=3e-3, batch=32, warmup=5)
+    probe_steps: int = 40
+    lp_steps: int = 20
+    every: int = 20
+    average: float = 0.5
+    r: float = 4.0
+
+    def seeded(self, seed: int) -> Recipe:
+        """The same with the seed of a study."""
+        return replace(self, update=replace(self.update, seed=seed), probe=replace(self.probe, seed=seed))
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Towers that are not the pretrained ones: one or more models of a task. `apart` says that their data hold nothing of the target's."""
+
+    name: str
+    models: Sequence[Node]
+    apart: Sequence[Node] = ()
+
+
+def auxiliary(task: Task, base: Node, target: Domains, recipe: Recipe, points: Sequence[Point]) -> Origin:
+    """Stages 1 and 2: a linear probe on the frozen base, everything from there, the towers of the last step. They know nothing of the target.
+
+    One fine-tune a point, the first with the recipe's own hyper-parameters, as in the paper's code.
+    """
+    fit: dict[str, Any] = {"data": task.train, "objective": CrossEntropy()}
+    heads = [{"init": named(task, base)}, *[{**point, "init": named(task, base)} for point in points[1:]]]
+    probes = sweep(train, on=GPU, over=heads, update=recipe.probe, params="head.*", steps=recipe.probe_steps, label=f"probe of {task.name}", **fit)
+    over = [{**point, "init": probe} for point, probe in zip([{}, *points[1:]], probes, strict=True)]
+    tuned = sweep(train, on=GPU, over=over, update=recipe.update, steps=task.steps, label=f"fine-tune on {task.name}", **fit)
+    clear = call(apart, auxiliary=[task.train], target=list(target.domains.values()), label=f"{task.name} apart from {target.name}")
+    return Origin(task.name, [call(towers, model=one, label=f"towers of {one.label}") for one in tuned], [clear])
+
+
+def stored(query: Stored, index: int) -> Origin:
+    """A model that lies in the store already; the query avoids what has seen the target."""
+    found = call(nth, found=query, index=index, label=f"stored {index}")
+    return Origin(found.label, [call(towers, model=found, label=f"towers of {found.label}")])
+
+
+def check(task: Domains, auxiliaries: Sequence[Task], *, models: int, trials: int, hold_out: int) -> list[str]:
+    """The domains that are held out in turn. ValueError for fewer than two domains or runs, or an auxiliary whose data hold some of the target's."""
+    domains, canon = dict(task.domains), Canon()
+    if len(domains) < 2:
+        raise ValueError(f"{task.name} has {len(domains)} domain: one is held out and the others train, so give at least two")
+    if not 1 <= hold_out <= len(domains):
+        raise ValueError(f"hold_out is {hold_out}: it is how many of {', '.join(domains)} are held out in turn, 1 to {len(domains)}")
+    if models < 1:
+        raise ValueError(f"models is {models}: each auxiliary task gives at least one")
+    if trials < 2:
+        raise ValueError(f"trials is {trials}: an average needs at least two runs")
+    for other in auxiliaries:
+        for name, data in domains.items():
+            if any(overlap(a, b) for a in parts(other.train, canon) for b in parts(data, canon)):
+                raise ValueError(f"auxiliary data that contains the target: {other.name} trains on images of {name}; leave it out of the auxiliaries")
+    return list(domains)[:hold_out]
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """All runs of a target with one domain held out: stages 3 to 5, and the same number of runs for each method that they are compared with.
+
+    Everything is chosen by accuracy on the merged held-out shares of the training domains: each image counts the same, whatever its domain.
+    """
+
+    task: Domains
+    without: str
+    base: Node
+    origins: Sequence[Origin]
+    points: Sequence[Point]
+    recipe: Recipe
+    seed: int = 0
+
+    @cached_property
+    def train(self) -> Dataset:
+        return Mixture(self.task.parts(self.without)[0])
+
+    @cached_property
+    def select(self) -> Dataset:
+        return Mixture(self.task.parts(self.without)[1])
+
+    @cached_property
+    def named(self) -> Node:
+        """The pretrained model with the head that its text tower makes."""
+        return named(self.task, self.base)
+
+    @cached_property
+    def probe(self) -> Node:
+        """Stage 3: the head that all runs start from, on the frozen base."""
+        fit = self._fit(self.recipe.probe_steps, update=self.recipe.probe, params="head.*")
+        return call(train, on=GPU, init=self.named, label=f"probe without {self.without}", **fit)
+
+    @cached_property
+    def plain(self) -> list[Node]:
+        """Runs from the pretrained towers: what DiWA averages."""
+        return self._runs("pretrained", {j: self.probe for j in range(len(self.points))})
+
+    @cached_property
+    def recycled(self) -> list[Node]:
+        """Stage 4: the starts take turns; the pretrained towers give the very runs of `plain`."""
+        places = {j: assigned(j, [len(origin.models) for origin in self.origins]) for j in range(len(self.points))}
+        runs = self._resumed("recycled", {j: self._start([self.origins[i - 1]], self.origins[i - 1].models[k]) for j, (i, k) in places.items() if i})
+        return [runs.get(j, self.plain[j]) for j in range(len(self.points))]
+
+    @cached_property
+    def averaged(self) -> list[Node]:
+        """Runs from the pretrained towers that end in the mean of their last weights, whatever validation says on the way."""
+        update = replace(self.recipe.update, average=self.recipe.average)
+        return self._tuned("moving average", {j: self.probe for j in range(len(self.points))}, self._fit(self.task.steps, update=update))
+
+    @cached_property
+    def fused(self) -> list[Node]:
+        """Runs that start from random points among the towers of each origin and the pretrained ones."""
+        if not self.origins:
+            return self.plain
+        mixes: list[dict[str, Any]] = [
+            {"models": [self.base, *(origin.models[j % len(origin.models)] for origin in self.origins)], "index": j} for j in range(len(self.points))
+        ]
+        towers = [call(fused, r=self.recipe.r, seed=self.seed, label=f"fused towers {mix['index']}", **mix) for mix in mixes]
+        return list(self._resumed("fused", {j: self._start(self.origins, one) for j, one in enumerate(towers)}).values())
+
+    def methods(self, accept: str) -> Mapping[str, Node]:
+        """Every method's model of this fold, by its name."""
+        from_base, recycled = (call(uniform, models=runs, at_least=2, label="uniform") for runs in (self.plain, self.recycled))
+        return {
+            "ERM": chosen(self.plain, self.select, "ERM"),
+            "moving average": chosen(self.averaged, self.select, "moving average"),
+            "DiWA uniform": from_base,
+            "DiWA greedy": self._greedy(self.plain, accept),
+            "inter-training": chosen(self.recycled, self.select, "inter-training"),
+            "fusing": chosen(self.fused, self.select, "fusing"),
+            "Ratatouille uniform": recycled,
+            "Ratatouille greedy": self._greedy(self.recycled, accept),
+        }
+
+    def _greedy(self, runs: Sequence[Node], accept: str) -> Node:
+        each = asked(runs, self.select)
+        return call(greedy, on=GPU, models=list(runs), predictions=each, data=self.select, accept=accept, at_least=2, label="greedy")
+
+    def _fit(self, steps: int, **more: Any) -> dict[str, Any]:
+        return {"data": self.train, "objective": CrossEntropy(), "update": self.recipe.update, "steps": steps, **more}
+
+    def _tuned(self, name: str, starts: Mapping[int, Node], fit: Mapping[str, Any]) -> list[Node]:
+        """Run j from starts[j], with the hyper-parameters of point j."""
+        over = [{**self.points[j], "init": init} for j, init in starts.items()]
+        return sweep(train, on=GPU, over=over, label=f"{name} without {self.without}", **fit) if over else []
+
+    def _runs(self, name: str, starts: Mapping[int, Node]) -> list[Node]:
+        best = Monitor(self.select, every=self.recipe.every, keep="best")
+        return self._tuned(name, starts, self._fit(self.task.steps, monitor=best))
+
+    def _start(self, origins: Sequence[Origin], towers: Node) -> Node:
+        clear = [node for origin in origins for node in origin.apart]
+        return call(recycled, model=towers, head=self.probe, apart=clear, label=f"start at {towers.label}")
+
+    def _resumed(self, name: str, inits: Mapping[int, Node]) -> dict[int, Node]:
+        """Runs from other towers under the shared head: the head alone for exactly `lp_steps`, then everything."""
+        if self.recipe.lp_steps:
+            again = self._tuned(f"probe {name}", inits, self._fit(self.recipe.lp_steps, params="head.*"))
+            inits = dict(zip(inits, again, strict=True))
+        return dict(zip(inits, self._runs(name, inits), strict=True))
+
+
+def assigned(run: int, models: Sequence[int]) -> tuple[int, int]:
+    """(i, k): where run `run` starts. i is 0 for the pretrained model, else the number of an origin; k is which of its `models[i - 1]` models.
+
+    Both count in turn, as in the paper's code: where origins + 1 and the number of models share no divisor, each pair comes once in as many
+    runs as there are pairs (4 origins of 4 models: 20 runs are 5 starts, 4 times each, each time from another model).
+    """
+    i = run % (len(models) + 1)
+    return i, run % models[i - 1] if i else 0
