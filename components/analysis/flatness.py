@@ -11,9 +11,9 @@ from components.predictions import Predictions
 from components.types import Table, revision
 
 NOTE = (
-    "loss of the soup less loss of the ensemble of the two ends, cross-entropy at the inverse temperature beta that suits the soup best; "
-    "predicted = flatness + confidence: -a(1-a)/2 times the curvature of the soup's loss along the line, by differences of neighbours, and "
-    "a(1-a)/2 beta^2 times the mean variance, under the soup's own probabilities, of what the logits of the ends differ by"
+    "Loss: cross-entropy at the inverse temperature beta that suits the soup best. Predicted = flatness + confidence: -a(1-a)/2 times the curvature "
+    "of the soup's loss along the line, by differences of neighbours; and a(1-a)/2 beta^2 times the mean variance, under the soup's own "
+    "probabilities, of what the logits of the ends differ by. It is exact in the limit of ends that are near each other."
 )
 
 

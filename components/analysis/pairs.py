@@ -12,10 +12,10 @@ from components.types import Dataset, Run, Table, maps, revision
 from components.weights import Checkpoint, Combination, Policy, mean
 
 NOTES = (
-    "advantage: accuracy of the mean of two models less the mean of their accuracies, with a normal 95 % interval over examples",
-    "angle: between the moves of the two from their common start, over all weights, in degrees",
-    "ratio error: examples that exactly one of the two gets wrong, over those that both do (two different wrong answers are shared); "
-    "q statistic: Yule's Q of their successes; cka: linear, of unit image features on at most the first 4,096 examples",
+    "Advantage: accuracy of the mean of two models less the mean of their accuracies, with a normal 95 % interval over examples.",
+    "Angle: between the moves of the two from their common start, over all weights, in degrees.",
+    "Ratio error: examples that exactly one of the two gets wrong, over those that both do (two different wrong answers are shared). Q statistic: "
+    "Yule's, of their successes. CKA: linear, of unit image features on at most the first 4,096 examples.",
 )
 
 

@@ -31,7 +31,7 @@ STRAIGHT = (
 )
 UNSEEN = (
     "Models whose image towers were fine-tuned on other tasks, and the mean of those towers, answer {name} with the zero-shot head that the base "
-    "model makes of its class names. None of them was trained on {name}."
+    "model makes of its class names. None of them was fine-tuned on {name}."
 )
 
 
