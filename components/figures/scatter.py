@@ -50,7 +50,8 @@ def draw_scatter(rows: Sequence[Mapping[str, Any]], line: tuple[float, float] | 
         )
     _alphas(ax, rows)
     label(ax, x_label, "mean accuracy over shifts (%)")
-    legend(ax, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, handletextpad=0.5, columnspacing=1.6, labelspacing=0.8)
+    wide = max((len(row["name"]) for row in rows if row["kind"] == "other"), default=0) > 18  # three columns would squeeze the axes
+    legend(ax, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2 if wide else 3, handletextpad=0.5, columnspacing=1.6, labelspacing=0.8)
     return figure
 
 

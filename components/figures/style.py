@@ -40,17 +40,17 @@ def distinct(kinds: Sequence[str]) -> list[tuple[str, str, float]]:
     return found
 
 
-def canvas(width: float, height: float, *, columns: int = 1, **grid: Any) -> tuple[Figure, Any]:
+def canvas(width: float, height: float, *, columns: int = 1, lines: int = 1, **grid: Any) -> tuple[Figure, Any]:
     """A figure of that size in inches with one or several styled axes, laid out without overlap."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), facecolor=CARD, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, columns, squeeze=False, **grid)[0]
+    axes = figure.subplots(lines, columns, squeeze=False, **grid).ravel()
     for ax in axes:
         dress(ax)
-    return figure, axes[0] if columns == 1 else axes
+    return figure, axes[0] if len(axes) == 1 else axes
 
 
 def dress(ax: Axes, grid: str = "both") -> None:

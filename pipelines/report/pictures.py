@@ -51,8 +51,8 @@ def scatter(story: Story) -> Picture | None:
     """Accuracy in distribution against the mean over shifts, one mark for each model of the table."""
     from components.figures.scatter import draw_scatter
 
-    curve = any(model.alpha is not None and not model.main for model in story.models)
-    shown = [m for m in story.models if not (curve and m.main and m.alpha is not None)]
+    curve = {model.alpha for model in story.models if model.alpha is not None and not model.main}
+    shown = [m for m in story.models if not (m.main and m.alpha in curve)]
     rows = [p for model in shown if (p := _point(story, model)) is not None]
     if len(rows) < 2:
         return None
