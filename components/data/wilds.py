@@ -69,7 +69,7 @@ class CameraTraps(Listed):
 class LandUse(Listed):
     """A part of FMoW-WILDS (arXiv:1711.07846): rgb_metadata.csv and country_code_mapping.csv beside images/rgb_img_{row}.png. Groups are `REGIONS`.
 
-    Images taken before 2013 train, and select and test in distribution; val is of 2013 to 2015, test of 2016 and later. Sequestered ones are not read.
+    Images taken before 2013 train, and select and test in distribution; val is of 2013 to 2015, test of 2016 and later; the sequestered are not read.
     """
 
     url: Annotated[str, "address"]

@@ -1,4 +1,6 @@
-"""`stockpot doctor [STUDY [PRESET]]`: can a run work here? One line for each thing that it needs, with the remedy where it cannot."""
+"""`stockpot doctor [STUDY [PRESET]]`: can a run work here? One line for each thing that it needs, with the remedy where it cannot.
+
+`stockpot doctor TASK` looks at the task's data alone: layouts.py."""
 
 from __future__ import annotations
 
@@ -13,12 +15,11 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from infra import settings
 from infra.dag import Plan
-from infra.errors import INFRASTRUCTURE, OK, exit_code_of
 from infra.hygiene import datasets
 from infra.secrets import redact
 from infra.store import Store
@@ -27,26 +28,29 @@ from infra.store.pins import sources
 from infra.store.place import is_local
 from infra.store.preflight import INODES, Preflight
 from infra.worker import source_root
+from pipelines.commands.checks import Check, summed, told
+from pipelines.commands.fields import near
+from pipelines.commands.layouts import USAGE as LAYOUTS
+from pipelines.commands.layouts import chosen as task_of
+from pipelines.commands.layouts import examine, tasks
 from pipelines.commands.models import scratch
 from pipelines.commands.session import tracking_uri
-from pipelines.commands.studies import Options, chosen, parse
+from pipelines.commands.studies import Chosen, Options, parse, studies
+from pipelines.commands.studies import chosen as study_of
 from pipelines.commands.text import size
 
 USAGE = "usage: stockpot doctor [STUDY [PRESET] [--field value ...]] [--store URL] [--tracking URI]"
+USAGE += f"\n       {LAYOUTS}"
 LOW = 2 << 30  # bytes of a disk that is nearly full
 LONG = 60.0  # seconds for a cluster to answer
 PACKAGES = ("torch", "open_clip_torch", "ray", "mlflow", "safetensors", "fsspec", "pillow", "numpy")
 
-Check = Callable[[], str]  # what was found; raises with the remedy in its message
-
 
 def main(argv: Sequence[str]) -> int:
-    plan: Plan | None = None
-    if argv and not argv[0].startswith("-"):
-        asked = chosen(argv, "doctor")
-        plan, options = asked.study.plan(), asked.options
-    else:
-        _, options = parse(argv, Options, USAGE)
+    asked = chosen(argv)
+    if asked.name in tasks():
+        return examine(asked.study, asked.options)
+    plan, options = asked.study.plan() if asked.study else None, asked.options
     store = Store(options.store or settings.default_store())
     checks: list[tuple[str, Check]] = [
         ("python", python), ("packages", packages), *store_checks(store), ("disk of the store", lambda: disk(store.url)),
@@ -58,23 +62,19 @@ def main(argv: Sequence[str]) -> int:
     codes = [told(name, check, known) for name, check in checks]
     if plan is not None:
         codes += data(plan)
-    failed = [code for code in codes if code]
-    print("everything is there" if not failed else f"{len(failed)} of {len(codes)} checks failed")
-    return INFRASTRUCTURE if INFRASTRUCTURE in failed else max(failed, default=OK)
+    return summed(codes)
 
 
-def told(name: str, check: Check, known: set[str]) -> int:
-    """Print one line, and return the exit code of its failure or 0. A failure that is `known` is not told again."""
-    try:
-        print(redact(f"ok    {name:<23} {check()}"), flush=True)
-    except Exception as error:  # whatever is wrong is what a doctor reports
-        line = redact(f"FAIL  {name:<23} {(str(error).strip() or type(error).__name__).splitlines()[0]}")
-        if line in known:
-            return OK
-        print(line, flush=True)
-        known.add(line)
-        return exit_code_of(error)
-    return OK
+def chosen(argv: Sequence[str], options: type = Options) -> Chosen:
+    """The study or the task that the first word names, or neither, and the options of the command."""
+    if not argv or argv[0].startswith("-"):
+        named = "".join(f"\n\n{what}: {', '.join(sorted(names))}" for what, names in (("studies", studies()), ("tasks", tasks())))
+        return Chosen("", "", None, parse(argv, options, USAGE + named)[1])
+    if argv[0] in tasks():
+        return Chosen(argv[0], "", *task_of(argv))
+    if argv[0] not in studies():
+        raise ValueError(f"{argv[0]!r} is no study and no task{near(argv[0], [*studies(), *tasks()])}; stockpot doctor --help names both")
+    return study_of(argv, "doctor", options)
 
 
 def python() -> str:
