@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from components.types import revision
+from collections.abc import Mapping
+
+from components.types import Table, revision
 from components.weights import Checkpoint, Policy, mean
 
 
@@ -17,3 +19,10 @@ def cosines(models: list[Checkpoint], base: Checkpoint) -> list[list[float]]:
     mean([*models, base], Policy(bn="average")).assembly  # noqa: B018 (compares the headers)
     found = geometry.cosines(geometry.total(geometry.grams([base, *models], geometry.moves)))
     return [[float(x) for x in row] for row in found]
+
+
+@revision(1)
+def task_cosines(base: Checkpoint, models: Mapping[str, Checkpoint]) -> Table:
+    """The cosine between every two task vectors, one row for each ordered pair: first, second, cosine. arXiv:2212.04089."""
+    names, found = list(models), cosines(list(models.values()), base)
+    return Table(tuple({"first": a, "second": b, "cosine": found[i][j]} for i, a in enumerate(names) for j, b in enumerate(names)))

@@ -13,6 +13,7 @@ from components.merge.regmean import gram
 from components.merge.towers import equipped, towers
 from components.objectives.classification import CrossEntropy
 from components.train import train
+from components.types import Objective
 from components.updates.sgd import AdamW
 from infra.dag import GPU, Node, call, sweep
 from infra.space import Point
@@ -50,9 +51,9 @@ def merged(base: Node, tuned: Sequence[Node], task: Task, *, examples: int, seed
     }
 
 
-def specialist(task: Task, bare: Node, update: AdamW, seed: int) -> Node:
-    """The image tower fine-tuned on a task, whose zero-shot head is frozen: the model keeps its vocabulary."""
-    fit: dict[str, Any] = {"objective": CrossEntropy(), "update": replace(update, seed=seed), "params": "visual.*", "steps": task.steps}
+def specialist(task: Task, bare: Node, update: AdamW, seed: int, objective: Objective | None = None) -> Node:
+    """The image tower fine-tuned on a task, whose zero-shot head is frozen: the model keeps its vocabulary. objective: else cross-entropy."""
+    fit: dict[str, Any] = {"objective": objective or CrossEntropy(), "update": replace(update, seed=seed), "params": "visual.*", "steps": task.steps}
     return call(train, on=GPU, init=named(task, bare), data=task.train, label=f"{task.name} image tower", **fit)
 
 
