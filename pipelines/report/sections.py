@@ -123,9 +123,8 @@ def matrix(story: Story, models: list[Model], caption: str) -> Html:
 
 
 def _name(story: Story, model: Model) -> Html:
-    roles = [
-        word for word, holds in (("handed over", model.name == story.winner.model), ("baseline", model.name == story.baseline)) if holds
-    ]
+    held = {"handed over": bool(story.winner.uri) and model.name == story.winner.model, "baseline": model.name == story.baseline}
+    roles = [word for word, holds in held.items() if holds]
     if len(model.members) > 1:
         roles.append(count(len(model.members), "ingredient"))
     return element("th", model.name, element("small", ", ".join(roles)) if roles else None, scope="row", data_v=model.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,7 +40,9 @@ def test_a_study_runs_and_then_answers_from_its_store(study: str, tmp_path: Path
     words = [study, "smoke", "--store", str(store), *FAST]
     first = subprocess.run([*RUN, *words], env=cache, capture_output=True, text=True, timeout=300)
     assert first.returncode == 0, first.stderr + first.stdout
-    table, page = first.stdout[first.stdout.index("digits %") :], Path(first.stdout.split()[-1])
+    head = re.search(r"^model .* %", first.stdout, re.MULTILINE)
+    assert head, first.stdout
+    table, page = first.stdout[head.start() :], Path(first.stdout.split()[-1])
     assert page.is_file() and page.parent.joinpath("figures").is_dir()
 
     before = listing(store)
