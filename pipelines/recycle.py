@@ -13,7 +13,7 @@ from infra.dag import Plan, call, draw
 from infra.space import Space
 from pipelines import tasks
 from pipelines.stages.generalisation import told
-from pipelines.stages.recycling import Fold, Recipe, auxiliary, check, stored
+from pipelines.stages.recycling import PUBLISHED, Fold, Recipe, auxiliary, check, stored
 from pipelines.tasks import Domains, Task
 
 
@@ -53,4 +53,6 @@ PRESETS = {
     "smoke": Recycle(task=tasks.Styles(n=60, steps=4, limit=40), auxiliaries=(tasks.Drawn(steps=4, limit=40),), trials=2, hold_out=1,
                      recipe=Recipe(probe_steps=2, lp_steps=2, every=2)),
     "tiny": Recycle(),
+    "paper": Recycle(tasks.PACS(), OpenClip("ViT-B-32", "openai"), tasks.DOMAINBED, models=4, space=tasks.MILD, recipe=PUBLISHED,
+                     trials=20, hold_out=4),
 }  # fmt: skip

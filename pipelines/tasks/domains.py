@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from components.data import Colour, Corrupted, Digits, Sample, Split, Texture
+from components.data import Colour, Corrupted, Digits, Mixture, Sample, Split, Texture
 from components.data.microworld import Letters, Rendered
 from components.data.microworld.atlas import names
 from components.types import Dataset
@@ -89,3 +89,49 @@ class Lettering(Task):
     def _part(self, low: float, high: float) -> Dataset:
         part = Split(Letters(self.n, self.seed), low, high)
         return Sample(part, self.limit) if self.limit else part
+
+
+@dataclass(frozen=True)
+class Pooled(Task):
+    """All domains of a task as one: what is auxiliary to another task in domains. train hash < 0.8, held out < 0.9, test the rest of each."""
+
+    of: Domains
+
+    @property
+    def steps(self) -> int:  # type: ignore[override]
+        return self.of.steps
+
+    @property
+    def classes(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.of.classes
+
+    @property
+    def prompts(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.of.prompts
+
+    @property
+    def name(self) -> str:
+        return self.of.name
+
+    @property
+    def caveat(self) -> str:
+        return self.of.caveat
+
+    @property
+    def train(self) -> Dataset:
+        return self._part(0.0, 0.8)
+
+    @property
+    def held_out(self) -> Dataset:
+        return self._part(0.8, 0.9)
+
+    @property
+    def test(self) -> Dataset:
+        return self._part(0.9, 1.0)
+
+    @property
+    def shifts(self) -> Mapping[str, Dataset]:
+        return corrupted(self.test)
+
+    def _part(self, low: float, high: float) -> Dataset:
+        return Mixture(tuple(Split(data, low, high) for data in self.of.domains.values()))

@@ -25,3 +25,10 @@ CLIP: Space = {
     "objective.views.magnitude": Integers(1, 20),
     "update.seed": Integers(0, 999_999),
 }
+
+# The mild ranges of Model Ratatouille's runs (arXiv:2212.10445), whose code takes lr from 1e-5, 3e-5, 5e-5 and weight decay from 1e-6, 1e-4.
+MILD: Space = {
+    "update.lr": LogUniform(1e-5, 5e-5),
+    "update.weight_decay": LogUniform(1e-6, 1e-4),
+    "update.seed": Integers(0, 999_999),
+}
