@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.analysis.cosine import cosines
+from components.analysis.measured import measured
 from components.analysis.table import tabulate
 from components.evaluate import predict
 from components.merge.ensemble import ensemble
-from components.types import Dataset
+from components.metrics import Top1
+from components.types import Dataset, Metric
 from infra.dag import GPU, Node, Plan, call
 from infra.identity import cached
 from pipelines.report.story_types import Kind, Noun, Row
@@ -49,18 +51,22 @@ class Exhibit:
 
 @dataclass(frozen=True)
 class Reported:
-    """What a study reports on: splits by name. `here` is the one in distribution; the mean is over the others, over all where it is ""."""
+    """What a study reports on: splits by name. `here` is the one in distribution; the mean is over the others, over all where it is "".
+
+    metric: what the literature reports on it, in a table of its own beside top-1.
+    """
 
     name: str
     splits: Mapping[str, Dataset]
     noun: Noun = "shift"
     here: str = ""
     caveat: str = ""
+    metric: Metric = Top1()
 
     @classmethod
     def of(cls, task: Task) -> Reported:
         """A task's test data and its shifts."""
-        return cls(task.name, {task.name: task.test, **task.shifts}, "shift", task.name, task.caveat)
+        return cls(task.name, {task.name: task.test, **task.shifts}, "shift", task.name, task.caveat, task.metric)
 
 
 @dataclass(frozen=True)
@@ -144,6 +150,10 @@ def compare(
     targets = {"table": call(tabulate, **arguments, at_least=2, label="table")}
     if len(trials) > 1:
         targets["cosines"] = call(cosines, models=list(trials), base=base, at_least=2)
+    if reported.metric != Top1():
+        few = {candidate.name: asked[candidate.name] for candidate in candidates}
+        own = call(measured, predictions=few, splits=list(reported.splits), metric=reported.metric, at_least=2, label="measured")
+        exhibits = [Exhibit("metric", "The metric of the literature", f"{reported.name} is reported by it.", own, None, ("value",)), *exhibits]
     targets |= {exhibit.name: exhibit.node for exhibit in exhibits}
     kept = [candidate.node for candidate in candidates if candidate.name == winner and candidate.node]
     about = Comparison(reported, everyone, asked, trials, held_out, winner, baseline, exhibits, advises)
