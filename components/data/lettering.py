@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from components.data import chance
 from components.data.examples import Derived, Image, Pixels, several
 
-FONT, HEIGHT = "DejaVuSans-Bold", 0.7
+FONT, HEIGHT = "DejaVuSans-Bold", 0.6
 COLOURS = np.array([(255, 255, 255), (255, 220, 40), (90, 230, 90), (70, 200, 255), (255, 120, 120), (255, 160, 230)], np.uint8)
 
 
@@ -58,7 +58,7 @@ def write(image: Image, word: str, seed: int) -> Image:
 
 @lru_cache(maxsize=4096)
 def letters(word: str, height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(ink, ink with its rim) in [0, 1] of a word, as large as fits 0.7 of the height and the whole width of an image."""
+    """(ink, ink with its rim) in [0, 1] of a word, as large as fits 0.6 of the height and the whole width of an image."""
     from PIL import Image as Picture
     from PIL import ImageDraw, ImageFont
 

@@ -9,14 +9,14 @@ from typing import Any, Literal
 from components.types import Dataset, Examples, Run, revision
 
 
-@revision(1)
+@revision(2)
 @dataclass(frozen=True)
 class Typographic(Dataset):
     """The same examples, each with the word of another class written over its image; ids and parts stay.
 
     words: one for each class, in label order; () takes the class names. Which word, where and in what colour is a function of the example's
     id and label, and the word is never that of its own class. labels: `own`, or `written`, with which the accuracy is the share of answers
-    that follow the writing. The letters are DejaVu Sans Bold with a black rim, at most 0.7 of the image high, and fit its width.
+    that follow the writing. The letters are DejaVu Sans Bold with a black rim, at most 0.6 of the image high, and fit its width.
     Data as in PAINT (Ilharco et al. 2022, arXiv:2208.05592); the drawing is ours.
     """
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Annotated, Any
 
 from components.evaluate import opened
-from components.merge.coefficient import finite, grid, trace
+from components.merge.coefficient import Tried, finite, grid, trace
 from components.merge.held_out import Tally, tallies
 from components.types import Dataset, Run, maps, revision
 from components.weights import Checkpoint, Combination
@@ -37,9 +37,10 @@ def patch(
     none (`towers`), so that no head moves. A joint patch is a patch on several sets. An alpha whose model is not finite is passed over.
     facts: alpha, and the counts of every alpha.
     """
-    tried = grid(lambda alpha: moved(base, [tuned], (alpha,)), chosen_from(alphas), [*supported, *patching], [*supported_heads, *patching_heads], run)
-    sizes = labelled([*supported, *patching], run)
-    alpha, _ = max(finite(tried), key=lambda one: balance(one[1], sizes, len(supported)))
+    data, heads = [*supported, *patching], [*supported_heads, *patching_heads]
+    sizes = labelled(data, run)
+    tried = grid(lambda alpha: moved(base, [tuned], (alpha,)), chosen_from(alphas), data, heads, run)
+    alpha = chosen(tried, sizes, len(supported))
     return moved(base, [tuned], (alpha,)).describe(rule="patch", alpha=alpha, n=sizes, trace=trace(tried))
 
 
@@ -68,23 +69,40 @@ def patch_parallel(
     data, heads, sizes = [*supported, *patching], [*supported_heads, *patching_heads], labelled([*supported, *patching], run)
     known: dict[tuple[float, ...], Tally] = {}
 
-    def best(candidates: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
-        new = [each for each in candidates if each not in known]
-        known.update(zip(new, tallies([moved(base, models, each) for each in new], data, heads, run) if new else (), strict=True))
-        left = [each for each in candidates if not known[each].error]
-        if not left:
-            raise ValueError(f"no coefficients give a model with finite answers ({known[candidates[0]].error}): leave out the model that diverged")
-        return max(left, key=lambda each: balance(known[each], sizes, len(supported)))
+    def values(candidates: Sequence[tuple[float, ...]]) -> list[Fraction | None]:
+        new = tallies([moved(base, models, each) for each in candidates], data, heads, run)
+        known.update(zip(candidates, new, strict=True))
+        return [None if tally.error else balance(tally, sizes, len(supported)) for tally in new]
 
-    tried = chosen_from(alphas)
-    current = best([(alpha,) * len(models) for alpha in tried])
+    alphas = ascent(values, chosen_from(alphas), len(models))
+    return moved(base, models, alphas).describe(rule="patch_parallel", alphas=list(alphas), n=sizes, trace=told(known))
+
+
+def ascent(values: Callable[[Sequence[tuple[float, ...]]], list[Fraction | None]], alphas: Sequence[float], count: int) -> tuple[float, ...]:
+    """The coordinate ascent of `patch_parallel` over `count` coefficients. values: of combinations, each asked once; None is passed over."""
+    known: dict[tuple[float, ...], Fraction | None] = {}
+
+    def best(candidates: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+        if new := [each for each in candidates if each not in known]:
+            known.update(zip(new, values(new), strict=True))
+        left = [(value, each) for each in candidates if (value := known[each]) is not None]
+        if not left:
+            raise ValueError("no coefficients give a model with finite answers: leave out the model that diverged")
+        return max(left, key=lambda one: one[0])[1]
+
+    current = best([(alpha,) * count for alpha in alphas])
     for _ in range(CYCLES):
         before = current
-        for t in range(len(models)):
-            current = best([(*current[:t], alpha, *current[t + 1 :]) for alpha in tried])
+        for t in range(count):
+            current = best([(*current[:t], alpha, *current[t + 1 :]) for alpha in alphas])
         if current == before:
             break
-    return moved(base, models, current).describe(rule="patch_parallel", alphas=list(current), n=sizes, trace=told(known))
+    return current
+
+
+def chosen(tried: Tried, sizes: Sequence[int], supported: int) -> float:
+    """The alpha of the best balance; of equals the first, which is the smallest."""
+    return max(finite(tried), key=lambda one: balance(one[1], sizes, supported))[0]
 
 
 def moved(base: Checkpoint, models: Sequence[Checkpoint], alphas: Sequence[float | Fraction]) -> Combination:

@@ -19,7 +19,7 @@ CLASSES = ("one", "two", "three", "four", "five", "six")
 SIZE, SIDE = 32, 10  # pixels of an image, and of the square in which a shape is drawn
 
 
-@revision(1)
+@revision(2)
 @dataclass(frozen=True)
 class Counted(Dataset):
     """Images of 32 x 32 with one to six shapes of the microworld on a plain ground, drawn from (seed, index); the label is their number.
@@ -76,7 +76,7 @@ class Counted(Dataset):
 
 
 def scene(seed: int, index: int) -> tuple[np.ndarray, int]:
-    """(image uint8 [32, 32, 3], how many shapes it shows): each in a cell of its own of a grid of three by three, shifted by a pixel at most."""
+    """(image uint8 [32, 32, 3], how many shapes it shows): each in one of nine cells, the outer ones moved by up to a pixel."""
     import numpy as np
 
     from components.data.microworld.atlas import drawings
@@ -91,7 +91,7 @@ def scene(seed: int, index: int) -> tuple[np.ndarray, int]:
     for cell in rng.permutation(9)[:count].tolist():
         kind, variant = int(rng.integers(atlas.shape[0])), int(rng.integers(atlas.shape[1]))
         colour = palette[(ground + int(rng.integers(1, len(palette)))) % len(palette)]
-        top, left = (11 * place + int(rng.integers(0, 2)) - (place == 2) for place in divmod(cell, 3))
+        top, left = ((0, 11, 21)[place] + int(rng.integers(2)) * (place != 1) for place in divmod(cell, 3))
         ink = atlas[kind, variant].reshape(SIDE, 4, SIDE, 4).mean(axis=(1, 3))[..., None]
         part = image[top : top + SIDE, left : left + SIDE]
         part += ink * (colour - part)
