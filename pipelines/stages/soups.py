@@ -38,11 +38,11 @@ UNSEEN = (
 def soups(tuned: Sequence[Node], chosen: Sequence[Node], data: Dataset, accept: Literal["gt", "ge"]) -> list[Candidate]:
     """The soups of a sweep and the ensembles beside them; `chosen` are the answers on `data`, the held-out examples, on which they are selected."""
     many: dict[str, Any] = {"models": list(tuned), "at_least": 2}
+    trained = {"learned soup": "model", "learned by layer": "layer"} if len(tuned) > 1 else {}  # between one model there is nothing to learn
     return [
         model("uniform soup", "uniform", call(uniform, **many)),
         model("greedy soup", "greedy", call(greedy, on=GPU, predictions=list(chosen), data=data, accept=accept, **many)),
-        model("learned soup", "other", call(learned, on=GPU, data=data, **many)),
-        model("learned by layer", "other", call(learned, on=GPU, data=data, by="layer", **many)),
+        *[model(name, "other", call(learned, on=GPU, data=data, by=by, label=name, **many)) for name, by in trained.items()],
         ensembled("ensemble", "ensemble", tuned),
         ensembled("greedy ensemble", "greedy_ensemble", tuned, call(greedy_ensemble, predictions=list(chosen), at_least=2)),
     ]

@@ -30,6 +30,7 @@ def test_the_terminal_shows_aligned_ascii_and_the_beginning_of_a_long_table() ->
     assert lines[2].index("59.2 +/- 0.4") + len("59.2 +/- 0.4") == lines[3].index("60.0") + len("60.0")
     long = replace(SHOWN, rows=ROWS * 20)
     assert exhibits.plain(long).splitlines()[-1] == "... and 16 more rows on the page"
+    assert exhibits.plain(replace(long, terminal=4)).splitlines()[5:] == [lines[3], "... and 36 more rows on the page"]
 
 
 def test_latex_has_booktabs_and_escapes() -> None:
