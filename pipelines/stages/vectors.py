@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from math import isfinite
 from typing import Any
 
 from components.analysis.analogies import analogies
@@ -59,9 +60,11 @@ class Vectors:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """ValueError for one task, one that comes twice or has the classes of another in another order, or a control that is a target."""
+        """ValueError for fewer than two tasks, one that comes twice or has another's classes in another order, a control that is a target."""
         if len(self.tasks) < 2:
-            raise ValueError(f"task arithmetic with {len(self.tasks)} task: give two or more, whose vectors can be added")
+            raise ValueError(f"task arithmetic needs two or more tasks, whose vectors can be added, got {len(self.tasks)}")
+        if not self.coefficients or not all(map(isfinite, self.coefficients)) or not 0 <= self.keep <= 1:
+            raise ValueError(f"coefficients {list(self.coefficients)}, keep {self.keep}: give one or more finite numbers, and a part from 0 to 1")
         for i, one in enumerate(self.tasks):
             if set(_sources(one)) & set(_sources(self.control)) or one.name == self.control.name:
                 raise ValueError(f"the control {self.control.name} shows images of {one.name}, which is to be forgotten: choose another control")
