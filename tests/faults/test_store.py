@@ -13,7 +13,7 @@ from tests.s3.seaweed import served, weed
 
 pytestmark = [pytest.mark.s3, pytest.mark.chaos]
 
-SEEDS = 100
+SEEDS = 40
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,15 @@ HEAD = """# Results
 
     make results
 
-runs every study of the weight-space literature over three base models and five seeds (seeds {seeds}), and writes this page from what they recorded.
-Base 0 is the shipped `stockpot-tiny`; bases 1 and 2 are `stockpot run pretrain tiny` from other initialisations and orders. The seed draws hyper-parameters, orders, views and random vectors.
-Each number is the mean over the five runs with an expanded percentile bootstrap over them (95 %, [arXiv:1411.5279](https://arxiv.org/abs/1411.5279)): five runs of tiny models on tiny data, which show that the
-machinery is right and where a claim is visible at this scale, and no more. Tasks, shifts, seeds, claims and thresholds were fixed before any of these runs; what came out stands here.
+runs every study of the weight-space literature over three base models and five seeds (seeds {seeds}), and writes this page from
+what they recorded. Base 0 is the shipped `stockpot-tiny`; bases 1 and 2 are `stockpot run pretrain tiny` from other initialisations and
+orders. The seed draws hyper-parameters, orders, views and random vectors. Each number is the mean over the five runs with an expanded
+percentile bootstrap over them (95 %, [arXiv:1411.5279](https://arxiv.org/abs/1411.5279)): five runs of tiny models on tiny data, which show
+that the machinery is right and where a claim is visible at this scale, and no more. Seeds, claims and thresholds were written down before any
+of these runs; tasks and rates as each study's page says. What came out stands here.
 
-A claim is **reproduced** where the whole interval lies above the threshold, **contradicted** where it lies below, and **open** where it holds it.
+A claim is **reproduced** where the whole interval lies above the threshold, **contradicted** where it lies below, and **open** where it
+holds it.
 """
 
 
@@ -58,7 +61,8 @@ def table(runs: Sequence[Told]) -> list[str]:
     splits = list(dict.fromkeys(row["split"] for row in rows))
     splits = [*([runs[0].here] if runs[0].here else []), runs[0].mean, *(s for s in splits if s not in (runs[0].here, runs[0].mean))]
     everywhere = [{(row["model"], row["split"]): row["top1"] for row in run.tables["table"]} for run in runs]
-    models = [m for m in dict.fromkeys(row["model"] for row in rows) if not m.startswith("trial ") and all((m, splits[0]) in each for each in everywhere)]
+    main = [m for m in dict.fromkeys(row["model"] for row in rows) if m in runs[0].main]
+    models = [m for m in main if all((m, splits[0]) in each for each in everywhere)]
     lines = [f"| model | {' | '.join(splits)} |", f"|{'---|' * (len(splits) + 1)}"]
     for model in models:
         cells = []

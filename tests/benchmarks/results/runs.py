@@ -59,7 +59,8 @@ def told(name: str, seed: int, model: OpenClip, store: str) -> Told:
     prints = keys(plan, there)
     found = {target: there.load(prints.key(node)) for target, node in plan.targets.items() if there.record(prints.key(node))}
     tables = {target: table.rows for target, table in found.items() if hasattr(table, "rows")}
-    return Told(tables, plan.about.on.here, f"mean of {plan.about.on.noun}s")
+    main = tuple(candidate.name for candidate in plan.about.candidates if candidate.main)
+    return Told(tables, plan.about.on.here, f"mean of {plan.about.on.noun}s", main)
 
 
 def all_runs(store: str, studies: tuple[str, ...] = STUDIES) -> dict[str, list[Told]]:

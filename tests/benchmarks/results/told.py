@@ -18,6 +18,7 @@ class Told:
     tables: Mapping[str, Sequence[Row]]
     here: str  # the split in distribution, or ""
     mean: str  # the split name of the averaged rows
+    main: tuple[str, ...]  # the models of the main table
 
     def row(self, model: str, split: str = "") -> Row:
         """The row of a model in distribution, or on another split."""
