@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from components.merge import fisher, wise_fisher, wise_ft
+from components.merge import fisher, fisher_wise_ft, wise_ft
 from components.models.openclip import OpenClip, pretrained
 from components.objectives.classification import CrossEntropy
 from components.train import train
@@ -41,7 +41,7 @@ class WiseFt:
         others = [call(train, update=replace(update, seed=self.seed + 1), steps=n, label=f"{n} steps", **fit) for n in sorted({*self.baselines})]
         known = [call(fisher, on=GPU, checkpoint=one, data=t.train, examples=self.examples, seed=self.seed) for one in (base, tuned)]
         lines = [Line("WiSE-FT", wise_ft, base, tuned), Line("WiSE-FT head", wise_ft, base, head)]
-        curved = Line("WiSE-FT Fisher", wise_fisher, base, tuned, {"statistics": known})
+        curved = Line("WiSE-FT Fisher", fisher_wise_ft, base, tuned, {"statistics": known})
         judged = {"zero-shot": base, "fine-tuning": tuned, "head only": head, **picked([*lines, curved], alphas, t.held_out)}
         candidates = [
             *[model(name, "zero_shot" if node is base else "other", node) for name, node in judged.items() if name != "WiSE-FT 0.5"],

@@ -7,6 +7,7 @@ from components.merge.best import best
 from components.merge.dare import dare
 from components.merge.ensemble import ensemble, greedy_ensemble
 from components.merge.fisher import fisher, fisher_merge
+from components.merge.fisher_wise_ft import fisher_wise_ft
 from components.merge.fused import fused
 from components.merge.greedy import greedy
 from components.merge.learned import learned
@@ -18,11 +19,10 @@ from components.merge.regmean import gram, regmean
 from components.merge.slerp import slerp
 from components.merge.ties import ties
 from components.merge.uniform import uniform
-from components.merge.wise_fisher import wise_fisher
 from components.merge.wise_ft import wise_ft
 
 __all__ = [
-    "analogy", "arithmetic", "best", "dare", "ensemble", "fisher", "fisher_merge", "fused", "gram", "greedy",
+    "analogy", "arithmetic", "best", "dare", "ensemble", "fisher", "fisher_merge", "fisher_wise_ft", "fused", "gram", "greedy",
     "greedy_ensemble", "learned", "lines", "magmax", "model_stock", "random_vector", "recompute", "regmean", "slerp",
-    "ties", "uniform", "wise_fisher", "wise_ft",
+    "ties", "uniform", "wise_ft",
 ]  # fmt: skip

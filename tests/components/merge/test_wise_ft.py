@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.merge import wise_fisher, wise_ft
+from components.merge import fisher_wise_ft, wise_ft
 from components.weights import Checkpoint, Policy
 from components.weights.statistics import Statistics
 
@@ -58,7 +58,7 @@ def test_heads_whose_classes_stand_in_another_order_are_refused() -> None:
 
 def bent(start: Checkpoint, end: Checkpoint, alpha: float, f: tuple[np.ndarray, np.ndarray] | None = None) -> Any:
     f0, f1 = f or (np.ones((5, 3)), np.ones((5, 3)))
-    return wise_fisher(start, end, [fisher_of(start, f0), fisher_of(end, f1)], alpha, WIDE)
+    return fisher_wise_ft(start, end, [fisher_of(start, f0), fisher_of(end, f1)], alpha, WIDE)
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.5, 0.9])

@@ -11,7 +11,7 @@ from components.weights.statistics import Statistics
 
 
 @revision(1)
-def wise_fisher(
+def fisher_wise_ft(
     zero_shot: Checkpoint, tuned: Checkpoint, statistics: list[Statistics], alpha: float, policy: Policy = Policy()  # noqa: B008
 ) -> Blend | Combination:
     """(c0 zero_shot + c1 tuned) / (c0 + c1), elementwise, with c0 = (1 - alpha) F0 and c1 = alpha F1; alpha 0 and 1 are byte copies.
@@ -24,4 +24,4 @@ def wise_fisher(
     if alpha in (0, 1):
         return wise_ft(zero_shot, tuned, alpha, policy)
     weights = [float(1 - exact(alpha)), float(alpha)]
-    return fisher_merge([zero_shot, tuned], statistics, weights, policy).describe(rule="wise_fisher", alpha=alpha)
+    return fisher_merge([zero_shot, tuned], statistics, weights, policy).describe(rule="fisher_wise_ft", alpha=alpha)
