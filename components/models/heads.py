@@ -33,11 +33,7 @@ def zero_shot(
     from components.models.module import build
     from components.weights import Checkpoint
 
-    names = tuple(classes) or (data.open(run).classes if data is not None else ())
-    if len(names) < 2:
-        known = f"only {names[0]}" if names else "none"
-        remedy = "name them in the order of the labels (--task.classes rose,tulip), or give data that names them"
-        raise ValueError(f"a classifier needs at least two classes and {known} is known; {remedy}")
+    names = known(classes, data, run)
     if wrong := [prompt for prompt in prompts if prompt.count("{}") != 1] or ([] if prompts else ["(none)"]):
         raise ValueError(f"prompt {wrong[0]!r} has no place for the class name: write it like 'a photo of a {{}}.'")
     module = build(model, accelerator())
@@ -45,6 +41,39 @@ def zero_shot(
     tensors = {key: array for key, array in model.tensors() if not key.startswith("head.")}
     tensors |= {"head.weight": head.cpu().numpy(), "head.bias": head.new_zeros(len(names)).cpu().numpy()}
     return Checkpoint.of(tensors, {**model.spec, "classes": list(names), "prompts": list(prompts)}, model.extras)
+
+
+@revision(1)
+def blank(model: Checkpoint, classes: tuple[str, ...], data: Annotated[Dataset | None, "describes"] = None, *, run: Run) -> Checkpoint:
+    """The model with a head of zeros for the class names: where a linear probe starts that knows nothing of their words.
+
+    classes: () takes the names that `data` knows. ValueError for fewer than two classes.
+    """
+    import numpy as np
+    import torch
+
+    from components.models.module import build
+    from components.weights import Checkpoint
+
+    names = known(classes, data, run)
+    module = build(model)
+    size = module.preprocess["size"]
+    height, width = (size, size) if isinstance(size, int) else size
+    with torch.inference_mode():
+        dim = module.eval().features(torch.zeros(1, 3, height, width)).shape[1]
+    tensors = {key: array for key, array in model.tensors() if not key.startswith("head.")}
+    tensors |= {"head.weight": np.zeros((len(names), dim), np.float32), "head.bias": np.zeros(len(names), np.float32)}
+    return Checkpoint.of(tensors, {**model.spec, "classes": list(names), "prompts": []}, model.extras)
+
+
+def known(classes: tuple[str, ...], data: Dataset | None, run: Run) -> tuple[str, ...]:
+    """The class names, those that the data knows where none are given. ValueError for fewer than two."""
+    names = tuple(classes) or (data.open(run).classes if data is not None else ())
+    if len(names) < 2:
+        so_far = f"only {names[0]}" if names else "none"
+        remedy = "name them in the order of the labels (--task.classes rose,tulip), or give data that names them"
+        raise ValueError(f"a classifier needs at least two classes and {so_far} is known; {remedy}")
+    return names
 
 
 def text_head(module: Classifier, names: tuple[str, ...], prompts: tuple[str, ...]) -> torch.Tensor:

@@ -13,6 +13,7 @@ from infra.dag import GPU, Node, Plan, call
 from pipelines.report.compare import Candidate, Exhibit, Reported, answers, compare
 from pipelines.report.story_types import Kind
 from pipelines.stages.recycling import Fold, Origin
+from pipelines.tasks import named
 
 PROTOCOL = (
     "Each domain is answered by models that were trained and chosen without it, on all of its images. Chosen means: most correct answers on the "
@@ -36,7 +37,7 @@ def told(folds: Sequence[Fold], accept: str) -> Plan:
         for j in range(len(folds[0].points))
         if name == "pretrained" or each[0][j] is not folds[0].plain[j]
     ]
-    base = folds[0].named
+    base = named(task, folds[0].base)
     zero_shot = left_out("zero-shot", "zero_shot", [base] * len(folds), splits)
     table = call(
         by_domain,
@@ -46,7 +47,7 @@ def told(folds: Sequence[Fold], accept: str) -> Plan:
     )
     exhibits = [Exhibit("domains", "Each held-out domain", BY_DOMAIN.format(protocol=PROTOCOL), table, percent=(*names, "mean"), latex=True)]
     if any(node not in folds[0].plain for node in folds[0].recycled):
-        exhibits.append(diverse(folds[0], splits[names[0]]))
+        exhibits.append(diverse(folds[0], base, splits[names[0]]))
     on = Reported(task.name, splits, "domain", caveat=" ".join(filter(None, [PROTOCOL, task.caveat])))
     plan = compare(on, [zero_shot, *methods, *singles], winner="Ratatouille uniform", baseline="ERM", base=base, exhibits=exhibits)
     return replace(plan, targets={**plan.targets, **apart(folds[0].origins)})
@@ -60,18 +61,18 @@ def left_out(name: str, kind: Kind, models: Sequence[Node], splits: Mapping[str,
 
 def apart(origins: Sequence[Origin]) -> dict[str, Node]:
     """What must hold before anything is published."""
-    return {f"{origin.name} is apart": node for origin in origins for node in origin.apart}
+    return {f"auxiliary {i} is apart": node for i, origin in enumerate(origins) for node in origin.apart}
 
 
-def diverse(fold: Fold, data: Dataset) -> Exhibit:
+def diverse(fold: Fold, base: Node, data: Dataset) -> Exhibit:
     """What the mean of two runs gains, against how unlike they are."""
     kinds = {"same start": fold.plain, "recycled": fold.recycled}
     tables = {
-        name: call(pairs, on=GPU, models={f"{j}": run for j, run in enumerate(runs)}, base=fold.named, data=data, label=f"pairs, {name}")
+        name: call(pairs, on=GPU, models={f"{j}": run for j, run in enumerate(runs)}, base=base, data=data, label=f"pairs, {name}")
         for name, runs in kinds.items()
     }
     caption = PAIRS.format(domain=fold.without)
-    return Exhibit("pairs", "Diversity and gain", caption, call(grouped, tables=tables), draw_pairs, ("accuracy", "advantage"))
+    return Exhibit("pairs", "Diversity and gain", caption, call(grouped, tables=tables), draw_pairs, ("accuracy", "advantage"), terminal=4)
 
 
 def _asked(runs: Sequence[Sequence[Node]], splits: Mapping[str, Dataset]) -> list[list[Node]]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from components.analysis.apart import apart
 from components.data import Augment, Mixture
 from components.merge import fused, greedy, uniform
 from components.merge.recycled import recycled
 from components.merge.towers import towers
+from components.models.heads import blank
 from components.models.stored import Stored, nth
 from components.objectives.classification import CrossEntropy
 from components.train import Monitor, train
@@ -27,14 +28,16 @@ from pipelines.tasks import Domains, Task, named
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long a stage lasts and how it trains; the runs' own hyper-parameters are laid over `update`.
+    """How long a stage lasts and how it trains; the runs' own hyper-parameters are laid over `update` and `objective`.
 
-    probe: of heads alone, `probe_steps` before an auxiliary fine-tune and for the head that the target's runs share; `lp_steps` of the head alone
-    begin each run whose towers are not the pretrained ones. every: steps between looks at the training domains' validation, of which a run keeps
-    the best. average: the share of the steps, the last ones, that a moving average is over. r: of fusing, 0 mixes all alike.
+    head: what a probe starts from, the words of the classes or zeros (which need a larger `probe.lr`). probe: of heads alone, `probe_steps` before
+    an auxiliary fine-tune and for the head that the target's runs share; `lp_steps` of the head alone begin each run whose towers are not the
+    pretrained ones. every: steps between looks at the training domains' validation, of which a run keeps the best. average: the share of the
+    steps, the last ones, that a moving average is over. r: of fusing, 0 mixes all alike.
     """
 
     objective: CrossEntropy = CrossEntropy()
+    head: Literal["zero_shot", "blank"] = "zero_shot"
     update: AdamW = AdamW(lr=1e-3, batch=32, warmup=20)
     probe: AdamW = AdamW(lr=3e-3, batch=32, warmup=5)
     probe_steps: int = 40
@@ -47,10 +50,17 @@ class Recipe:
         """The same with the seed of a study."""
         return replace(self, update=replace(self.update, seed=seed), probe=replace(self.probe, seed=seed))
 
+    def unprobed(self, task: Task | Domains, base: Node) -> Node:
+        """The frozen base with the head that a linear probe of the task starts from."""
+        if self.head == "zero_shot":
+            return named(task, base)
+        source = task.train if isinstance(task, Task) else next(iter(task.domains.values()))
+        return call(blank, model=base, classes=task.classes, data=None if task.classes else source)
+
 
 # What the paper's code has (batches of 32 a domain, of three; its learning rate does not decay, and its jitter of colours is not here).
 PUBLISHED = Recipe(
-    CrossEntropy(views=Augment(scale=0.7, flip=True)),
+    objective=CrossEntropy(views=Augment(scale=0.7, flip=True)),
     update=AdamW(lr=5e-5, weight_decay=0.0, batch=96, warmup=0),
     probe=AdamW(lr=1e-3, weight_decay=0.0, batch=96, warmup=0),
     probe_steps=1000, lp_steps=200, every=100,
@@ -69,13 +79,13 @@ class Origin:
 def auxiliary(task: Task, base: Node, target: Domains, recipe: Recipe, points: Sequence[Point]) -> Origin:
     """Stages 1 and 2: a linear probe on the frozen base, everything from there, the towers of the last step. They know nothing of the target.
 
-    One fine-tune a point, the first with the recipe's own hyper-parameters, as in the paper's code.
+    One probe, and from it one fine-tune a point: the first has the recipe's own hyper-parameters, as in the paper's code.
     """
-    fit: dict[str, Any] = {"data": task.train, "objective": recipe.objective}
-    heads = [{"init": named(task, base)}, *[{**point, "init": named(task, base)} for point in points[1:]]]
-    probes = sweep(train, on=GPU, over=heads, update=recipe.probe, params="head.*", steps=recipe.probe_steps, label=f"probe of {task.name}", **fit)
-    over = [{**point, "init": probe} for point, probe in zip([{}, *points[1:]], probes, strict=True)]
-    tuned = sweep(train, on=GPU, over=over, update=recipe.update, steps=task.steps, label=f"fine-tune on {task.name}", **fit)
+    fit: dict[str, Any] = {"on": GPU, "data": task.train, "objective": recipe.objective}
+    alone: dict[str, Any] = {"update": recipe.probe, "params": "head.*", "steps": recipe.probe_steps, "label": f"probe of {task.name}"}
+    probe = call(train, init=recipe.unprobed(task, base), **alone, **fit)
+    over = [{**point, "init": probe} for point in [{}, *points[1:]]]
+    tuned = sweep(train, over=over, update=recipe.update, steps=task.steps, label=f"fine-tune on {task.name}", **fit)
     clear = call(apart, auxiliary=[task.train], target=list(target.domains.values()), label=f"{task.name} apart from {target.name}")
     return Origin(task.name, [call(towers, model=one, label=f"towers of {one.label}") for one in tuned], [clear])
 
@@ -128,15 +138,10 @@ class Fold:
         return Mixture(self.task.parts(self.without)[1])
 
     @cached_property
-    def named(self) -> Node:
-        """The pretrained model with the head that its text tower makes."""
-        return named(self.task, self.base)
-
-    @cached_property
     def probe(self) -> Node:
         """Stage 3: the head that all runs start from, on the frozen base."""
         fit = self._fit(self.recipe.probe_steps, update=self.recipe.probe, params="head.*")
-        return call(train, on=GPU, init=self.named, label=f"probe without {self.without}", **fit)
+        return call(train, on=GPU, init=self.recipe.unprobed(self.task, self.base), label=f"probe without {self.without}", **fit)
 
     @cached_property
     def plain(self) -> list[Node]:

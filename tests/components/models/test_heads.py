@@ -8,7 +8,7 @@ import torch
 
 from components.data.digits import CLASSES, Digits
 from components.models import build
-from components.models.heads import zero_shot
+from components.models.heads import blank, zero_shot
 from components.types import Local
 
 
@@ -43,6 +43,18 @@ def test_a_head_replaces_the_head_and_nothing_else(base: Any, zero: Any, run: Lo
     after = dict(other.tensors())
     assert all(after[key].tobytes() == value.tobytes() for key, value in base.tensors())
     assert other.spec["ancestry"] == base.spec["ancestry"]
+
+
+def test_a_blank_head_knows_nothing_of_the_classes(base: Any, zero: Any, run: Local) -> None:
+    for model in (base, zero):
+        found = blank(model, (), Digits(), run=run)
+        after = dict(found.tensors())
+        assert after["head.weight"].shape == (10, 16) and not after["head.weight"].any() and not after["head.bias"].any()
+        assert found.spec["classes"] == list(CLASSES) and found.spec["ancestry"] == base.spec["ancestry"]
+        assert all(after[key].tobytes() == value.tobytes() for key, value in base.tensors())
+        assert not build(found)(torch.zeros(2, 3, 32, 32)).any()
+    with pytest.raises(ValueError, match="two classes and only cat is known"):
+        blank(base, ("cat",), run=run)
 
 
 def test_class_names_come_from_the_data(base: Any, run: Local) -> None:
