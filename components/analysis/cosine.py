@@ -23,6 +23,6 @@ def cosines(models: list[Checkpoint], base: Checkpoint) -> list[list[float]]:
 
 @revision(1)
 def task_cosines(base: Checkpoint, models: Mapping[str, Checkpoint]) -> Table:
-    """The cosine between every two task vectors, one row for each ordered pair: first, second, cosine. arXiv:2212.04089."""
-    names, found = list(models), cosines(list(models.values()), base)
-    return Table(tuple({"first": a, "second": b, "cosine": found[i][j]} for i, a in enumerate(names) for j, b in enumerate(names)))
+    """The cosine between every two task vectors: a row for each task, and a column for each beside its name, `task`. arXiv:2212.04089."""
+    found = cosines(list(models.values()), base)
+    return Table(tuple({"task": name, **dict(zip(models, row, strict=True))} for name, row in zip(models, found, strict=True)))

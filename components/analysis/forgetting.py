@@ -20,20 +20,20 @@ def forgetting(
     models: Mapping[str, list[Checkpoint]],
     methods: list[str],
 ) -> Table:
-    """One row for each target and method, and for each method's mean over several targets.
+    """One row for each method's mean over the targets, where there are several, and for each target and method.
 
     By the target's name: the answers of each method's model on the target's and on the control's test data, and the models, whose facts
     say the coefficient where one was chosen. Columns: target, method, coefficient; target_accuracy and control_accuracy with low and high;
     kept: the control's accuracy as a part of that of the first method, which is the model before.
     """
     rows = []
+    for m, method in enumerate(methods if len(target) > 1 else []):
+        rows.append(_row(MEAN, method, None, *([each[k] for each in part.values()] for part, k in ((target, m), (control, m), (control, 0)))))
     for name, answers in target.items():
         for m, method in enumerate(methods):
             facts = models[name][m].spec.get("facts") or {}
             chosen = facts.get("coefficient") if facts.get("rule") == "negation" else None
             rows.append(_row(name, method, chosen, [answers[m]], [control[name][m]], [control[name][0]]))
-    for m, method in enumerate(methods if len(target) > 1 else []):
-        rows.append(_row(MEAN, method, None, *([each[k] for each in part.values()] for part, k in ((target, m), (control, m), (control, 0)))))
     return Table(tuple(rows), ("Wilson 95 % intervals; those of a mean are clustered by example, since one control serves every target.",))
 
 

@@ -46,3 +46,9 @@ def draw_cosines(rows: Sequence[Mapping[str, Any]]) -> Figure:
     bar.ax.tick_params(length=0, labelsize=8.5, labelcolor=FAINT)
     bar.set_label("cosine", fontsize=9.5, color=INK)
     return figure
+
+
+def draw_task_cosines(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """The same of a table that is square already: one row for each `task`, with a column for each."""
+    names = [row["task"] for row in rows]
+    return draw_cosines([{"first": row["task"], "second": name, "cosine": row[name]} for row in rows for name in names])

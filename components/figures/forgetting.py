@@ -39,7 +39,7 @@ def draw_forgetting(rows: Sequence[Mapping[str, Any]]) -> Figure:
             middle = sum(values) / len(values)
             ax.plot([100 * middle] * 2, [k - 0.36, k + 0.36], color=INK, linewidth=1.4, zorder=1)
             ax.annotate(percent(middle), (100 * middle, k - 0.36), (0, 1), textcoords="offset points", ha="center", fontsize=8, color=FAINT)
-        ax.set_xlim(0, 102)
+        ax.set_xlim(-3, 103)
         ax.set_yticks(range(len(methods)), methods, fontsize=9.5, color=INK)
         ax.set_ylim(len(methods) - 0.45, -0.62)
         label(ax, "accuracy (%)", "")

@@ -32,5 +32,6 @@ def draw_shifts(rows: Sequence[Mapping[str, Any]]) -> Figure:
     ax.set_yticks(range(len(splits)), splits, fontsize=9.5, color=FAINT)
     ax.set_ylim(len(splits) - 0.5, -0.5)
     label(ax, "accuracy (%)", "")
-    legend(ax, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, columnspacing=1.1, handletextpad=0.3)
+    beside = max(1, min(4, 60 // (6 + max(map(len, models)))))  # names that fit into the width
+    legend(ax, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=beside, columnspacing=1.1, handletextpad=0.3)
     return figure

@@ -15,7 +15,7 @@ from components.analysis.forgetting import forgetting
 from components.analysis.normalised import additions
 from components.figures.additions import draw_additions
 from components.figures.analogies import draw_analogies
-from components.figures.cosines import draw_cosines
+from components.figures.cosines import draw_task_cosines
 from components.figures.forgetting import draw_forgetting
 from components.merge import dare, random_vector, ties
 from components.merge.addition import addition
@@ -145,9 +145,8 @@ class Vectors:
         asked = [{task.name: [self._tested(one, on or task) for one in models[task.name]] for task in self.tasks} for on in (None, self.control)]
         table = call(forgetting, target=asked[0], control=asked[1], models=models, methods=METHODS)
         caption = FORGOTTEN.format(control=self.control.name, keep=self.keep)
-        return Exhibit(
-            "negations", "Forgetting by negation", caption, table, draw_forgetting, ("target_accuracy", "control_accuracy", "kept"), latex=True
-        )
+        shares, first = ("target_accuracy", "control_accuracy", "kept"), 2 * len(METHODS)
+        return Exhibit("negations", "Forgetting by negation", caption, table, draw_forgetting, shares, latex=True, terminal=first)
 
     def _forgotten(self, task: Task, model: Node) -> list[Node]:
         """A model for each of METHODS."""
@@ -160,7 +159,7 @@ class Vectors:
     def cosines(self) -> Exhibit:
         """How alike the tasks are."""
         table = call(task_cosines, base=self.bare, models={task.name: model for task, model in zip(self.tasks, self.all, strict=True)})
-        return Exhibit("task_cosines", "How alike the tasks are", COSINES, table, draw_cosines)
+        return Exhibit("task_cosines", "How alike the tasks are", COSINES, table, draw_task_cosines)
 
     def analogy(self, four: Sequence[Task]) -> Exhibit:
         """The last of four tasks by analogy to the others."""
@@ -169,8 +168,8 @@ class Vectors:
         head, d = named(four[3], self.bare), four[3]
         models = [self._trained(task) for task in four]
         made = call(chosen_analogy, on=GPU, models=models[:3], data=d.held_out, head=head, coefficients=self.coefficients, label="analogy")
-        third = "third task's fine-tune"
-        rows = {"zero-shot": self.bare, third: models[2], "analogy": made, "own fine-tune": models[3]}
+        third = models[2].label
+        rows = {"zero-shot": self.bare, third: models[2], "analogy": made, models[3].label: models[3]}
         table = call(analogies, answers={name: headed(node, d.test, head) for name, node in rows.items()}, models=rows, baseline=third)
         caption = ANALOGY.format(**dict(zip("abcd", (task.name for task in four), strict=True)))
         return Exhibit("analogy", "A task by analogy", caption, table, draw_analogies, ("accuracy", "difference"), latex=True)

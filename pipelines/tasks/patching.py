@@ -83,7 +83,7 @@ class Scaled(Altered):
 
     @property
     def name(self) -> str:
-        return "scaled"
+        return "scaled" if isinstance(self.task, Handwriting) else f"scaled {self.task.name}"
 
     def altered(self, data: Dataset) -> Dataset:
         return Corrupted(data, Shrunk(self.share))

@@ -70,6 +70,7 @@ def test_forgetting_tells_targets_controls_and_their_means() -> None:
     control = {"a": [answers(90, name="c"), answers(45, name="c")], "b": [answers(90, name="c"), answers(81, name="c")]}
     models = {name: [PLAIN, said(rule="negation", coefficient=0.4)] for name in target}
     rows = forgetting(target, control, models, methods).rows
+    rows = rows[2:] + rows[:2]  # the means stand first
     assert [(row["target"], row["method"], row["coefficient"]) for row in rows[:4]] == [
         ("a", "before", None), ("a", "less", 0.4), ("b", "before", None), ("b", "less", 0.4)
     ]  # fmt: skip
@@ -97,6 +98,4 @@ def test_an_analogy_is_compared_with_what_it_was_made_of() -> None:
 def test_cosines_of_tasks_are_rows_in_order() -> None:
     base, models = make(0), {"a": make(1), "b": make(2)}
     expected = cosines(list(models.values()), base)
-    rows = task_cosines(base, models).rows
-    assert [(row["first"], row["second"]) for row in rows] == [("a", "a"), ("a", "b"), ("b", "a"), ("b", "b")]
-    assert [row["cosine"] for row in rows] == [value for row in expected for value in row]
+    assert task_cosines(base, models).rows == tuple({"task": name, "a": row[0], "b": row[1]} for name, row in zip("ab", expected, strict=True))

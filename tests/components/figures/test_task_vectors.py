@@ -11,6 +11,7 @@ import pytest
 from components.figures import style
 from components.figures.additions import draw_additions
 from components.figures.analogies import draw_analogies
+from components.figures.cosines import draw_task_cosines
 from components.figures.forgetting import draw_forgetting
 
 
@@ -25,9 +26,11 @@ FORGOTTEN = [
 ]
 ADDED = [{"tasks": name, **near(normalised=0.9, zero_shot=0.6)} for name in ("digits + letters", "all 4: TIES")]
 ANALOGY = [{"model": name, "coefficient": 0.4 if name == "analogy" else None, **near(accuracy=0.25)} for name in ("zero-shot", "analogy")]
+COSINES = [{"task": "digits", "digits": 1.0, "letters": 0.25}, {"task": "letters", "digits": 0.25, "letters": 1.0}]
 DRAWN: list[tuple[str, Callable[[], Any], tuple[str, ...]]] = [
     ("forgetting", lambda: draw_forgetting(FORGOTTEN), ("negative task vector", "shapes", "50.0", "75.0")),
     ("additions", lambda: draw_additions(ADDED), ("digits + letters", "all 4: TIES", "zero-shot")),
+    ("task_cosines", lambda: draw_task_cosines(COSINES), ("digits", "letters", "0.25", "1.00")),
     ("analogies", lambda: draw_analogies(ANALOGY), ("analogy", "25.0")),
 ]
 
