@@ -13,7 +13,7 @@ from components.updates.sgd import AdamW
 from infra.dag import GPU, Plan, call, draw, sweep
 from infra.space import Space
 from pipelines import tasks
-from pipelines.report.compare import compare, ensembled, model
+from pipelines.report.compare import advised, compare, ensembled, model
 from pipelines.stages.methods import line, merged, patched, recycled
 from pipelines.stages.search import asked, chosen
 from pipelines.tasks import Task
@@ -49,7 +49,7 @@ class Compare:
         rows += [model("greedy soup", "greedy", soup), *(model(name, "other", node) for name, node in others.items())]
         rows += [model(node.label, "wise", node, alpha=a, main=a == 0.5) for a, node in wise.items()] + [ensembled("ensemble", "ensemble", tuned)]
         rows += [ensembled("greedy ensemble", "greedy_ensemble", tuned, call(greedy_ensemble, predictions=held, at_least=2))]
-        return compare(t, rows, winner="greedy soup", baseline="best single", base=base, trials=tuned, held_out=held, advises=True)
+        return advised(compare(t, rows, winner="greedy soup", baseline="best single", base=base, trials=tuned, held_out=held))
 
 
 PRESETS = {

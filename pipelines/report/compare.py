@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from components.analysis.cosine import cosines
@@ -133,12 +133,11 @@ def compare(
     trials: Sequence[Node] = (),
     held_out: Sequence[Node] = (),
     exhibits: Sequence[Exhibit] = (),
-    advises: bool = False,
 ) -> Plan:
     """The plan of a study: its table of all candidates and single trials, the cosines between the trials' moves from `base`, and exhibits.
 
     winner: the candidate that the run hands over; baseline: the one that the others are compared with. A trial that fails leaves the table;
-    a candidate that fails leaves it too while two remain. An exhibit that fails leaves the page. advises: end with a recommendation.
+    a candidate that fails leaves it too while two remain. An exhibit that fails leaves the page.
     """
     reported = on if isinstance(on, Reported) else Reported.of(on)
     singles = [model(trial.title, "single", trial, main=False) for trial in trials]
@@ -156,5 +155,10 @@ def compare(
         exhibits = [Exhibit("metric", "The metric of the literature", f"{reported.name} is reported by it.", own, None, ("value",)), *exhibits]
     targets |= {exhibit.name: exhibit.node for exhibit in exhibits}
     kept = [candidate.node for candidate in candidates if candidate.name == winner and candidate.node]
-    about = Comparison(reported, everyone, asked, trials, held_out, winner, baseline, exhibits, advises)
+    about = Comparison(reported, everyone, asked, trials, held_out, winner, baseline, exhibits)
     return Plan(targets, about, kept, frozenset(exhibit.name for exhibit in exhibits))
+
+
+def advised(plan: Plan) -> Plan:
+    """The same plan, whose story ends with a recommendation."""
+    return replace(plan, about=replace(plan.about, advises=True))

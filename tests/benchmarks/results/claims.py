@@ -111,7 +111,8 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("wise_ft", "The held-out alpha is more robust than fine-tuning", WISE, lambda t: t.ahead("WiSE-FT, held-out", "fine-tuning")),
     Claim("wise_ft", "Alpha 0.5 has more effective robustness than fine-tuning", WISE, lambda t: 100 * float(
         t.column("robustness", "rho", model="WiSE-FT 0.5", split=t.mean)[0] - t.column("robustness", "rho", model="fine-tuning", split=t.mean)[0])),
-    Claim("wise_ft", "Of the classifier alone, alpha 0.5 is more robust than its fine-tune", WISE, lambda t: t.ahead("WiSE-FT head 0.5", "head only")),
+    Claim("wise_ft", "Of the classifier alone, alpha 0.5 is more robust than its fine-tune", WISE,
+          lambda t: t.ahead("WiSE-FT head 0.5", "head only")),
     Claim("arithmetic", "Negation lowers the target: -24 to -46", ARITHMETIC, swings, least=10.0),
     Claim("arithmetic", "... and leaves the control: at least 95 % of it, on test data", ARITHMETIC,
           lambda t: 100 * float(t.column("negations", "kept", method="negative task vector").min()), "percent", 95.0),
