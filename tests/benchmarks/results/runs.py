@@ -17,7 +17,7 @@ from tests.benchmarks.results.told import Told
 
 STUDIES = ("soup", "wise_ft", "arithmetic", "patch", "recycle", "compare")
 MORE: dict[str, list[str]] = {"recycle": ["--hold_out", "4"]}  # beyond the tiny preset
-SEEDS = {0: (0, 1), 1: (2, 3), 2: (4,)}  # base: its seeds; base 0 is the shipped one
+SEEDS = {0: (1, 2), 1: (3, 4), 2: (5,)}  # base: its seeds; base 0 is the shipped one, and seed 0 was seen while all this was built
 
 
 def command(words: list[str], store: str) -> None:
