@@ -59,15 +59,15 @@ class Patches:
     def __post_init__(self) -> None:
         """ValueError where a task comes twice, or there is nothing to patch or to support; or for alphas outside [0, 1]."""
         chosen_from(self.alphas)
-        everything = [*self.patching, *self.supported]
         for role, some in (("patching", self.patching), ("supported", self.supported)):
             if not some:
                 raise ValueError(f"no {role} task: a patch weighs tasks that it patches against tasks that it supports; give one or more of each")
-        for i, one in enumerate(everything):
-            for other in everything[:i]:
+        everything = [(task, "patching") for task in self.patching] + [(task, "supported") for task in self.supported]
+        for i, (one, role) in enumerate(everything):
+            for other, before in everything[:i]:
                 if one.name == other.name:
-                    both = "both patching and supported" if (one in self.supported) != (other in self.supported) else "given twice"
-                    raise ValueError(f"{one.name} is {both}: give each task once, in patching or in supported")
+                    twice = "given twice" if role == before else "both patching and supported"
+                    raise ValueError(f"{one.name} is {twice}: give each task once, in patching or in supported")
                 if one.classes != other.classes and sorted(one.classes) == sorted(other.classes):
                     raise ValueError(f"{one.name} and {other.name} have the same classes in another order: name them in one order")
 
@@ -156,11 +156,11 @@ class Patches:
 
     def _kin(self) -> Node:
         """The unpatched model and every patch on the tests of the patched tasks and their shifts."""
-        sets = {(task, name): data for task in self.patching for name, data in {task.name: task.test, **task.shifts}.items()}
+        sets = {(task.name, name): data for task in self.patching for name, data in {task.name: task.test, **task.shifts}.items()}
         models = {one.name: one.node for one in self.candidates if one.main and one.node}
         return call(
             accuracies, on=GPU, models=list(models.values()), names=list(models), data=list(sets.values()),
-            sets=[name if name == task.name else f"{task.name}: {name}" for task, name in sets], heads=[self.heads[task.name] for task, _ in sets],
+            sets=[name if name == task else f"{task}: {name}" for task, name in sets], heads=[self.heads[task] for task, _ in sets],
         )  # fmt: skip
 
     def _train(self, init: Node, label: str, **fit: Any) -> Node:
