@@ -152,7 +152,7 @@ class Vectors:
         """A model for each of METHODS."""
         data, heads = [task.held_out, self.control.held_out], [self.heads[task.name], self.heads[self.control.name]]
         chosen: dict[str, Any] = {"on": GPU, "data": data, "heads": heads, "coefficients": self.coefficients, "keep": self.keep}
-        noise = call(random_vector, base=self.bare, model=model, seed=self.seed)
+        noise = call(random_vector, base=self.bare, model=model, seed=self.seed, label=f"a random vector as long as {task.name}")
         edited = [call(negation, base=self.bare, model=one, label=f"less {one.title}", **chosen) for one in (noise, model)]
         return [self.bare, model, self._trained(task, Ascent(CrossEntropy())), *edited]
 
