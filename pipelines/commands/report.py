@@ -28,7 +28,8 @@ def main(argv: Sequence[str]) -> int:
     store, plan = open_store(asked.options, create=False), asked.study.plan()
     fingerprints = Fingerprints(Pins(store.place, digests_of).of(plan))
     schedule = Schedule(plan, fingerprints.key, store.done)
-    missing = {name: fingerprints.key(node) for name, node in plan.targets.items() if not store.has(fingerprints.key(node))}
+    needed = {name: fingerprints.key(node) for name, node in plan.targets.items() if name not in plan.beside}
+    missing = {name: key for name, key in needed.items() if not store.has(key)}
     if missing:
         listed = ", ".join(f"{name} ({key})" for name, key in missing.items())
         todo = counted(schedule.count("pending"), "stage")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from infra import settings
 from infra.finished import Finished
+from infra.identity import digest
 from infra.store.place import is_local
 from pipelines.report import exhibits
 from pipelines.report.compare import Comparison
@@ -39,8 +40,9 @@ def leave(finished: Finished, session: Session, name: str, preset: str) -> None:
 
 
 def folder_of(finished: Finished, name: str, preset: str) -> str:
-    """Where in its store the page of a study lies."""
-    return f"reports/{name}-{preset}-{finished.fingerprints.of(finished.plan.targets['table'])}"
+    """Where in its store the page of a study lies: named by all that is on it."""
+    shown = digest([finished.fingerprints.of(node) for node in finished.plan.targets.values()])
+    return f"reports/{name}-{preset}-{shown}"
 
 
 def show(story: Story, page: str) -> None:
