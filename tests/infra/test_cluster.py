@@ -102,6 +102,13 @@ def test_the_trials_of_a_sweep_run_side_by_side(world: World) -> None:
     assert not any(sum(a <= start < b for a, b in intervals) > 2 for start, _ in intervals)  # and never more than there are CPUs
 
 
+def test_sweeps_at_the_same_time_keep_their_own_trials(world: World) -> None:
+    """Tune's registry is one for the process, and knows a trainable by its name."""
+    sums = {f"sum {k}": call(add, terms=sweep(number, over=grid({"value": [10 * k, 10 * k + 1]}))) for k in range(5)}
+    finished = world.run(**sums)
+    assert [finished.value(node) for node in sums.values()] == [20 * k + 1 for k in range(5)]
+
+
 def test_packed_points_have_records_of_their_own(world: World) -> None:
     trials = sweep(number, over=grid({"value": list(range(5))}), pack=3)
     finished = world.run(sum=call(add, terms=trials))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +17,7 @@ from infra.worker import execute
 
 # Tune would hand the driver's AWS keys to each trial by a runtime_env, which Ray logs in full; nodes have credentials of their own
 class_cache.ENV_VARS_TO_PROPAGATE -= {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
+_registry = threading.Lock()  # Tune's, one for the process: it knows a trainable by its name, and takes one at a time
 LOSSES = 5  # how often a trial may lose its process (pre-emption, a killed worker) before it counts as failed
 
 
@@ -56,8 +59,11 @@ def run_sweep(jobs: Sequence[Job], pack: int, options: Mapping[str, float], fold
     resources = {"cpu": options["num_cpus"], "gpu": options["num_gpus"]}
     reason = "Tune ended without an outcome"
     try:
+        name = f"trial-{uuid.uuid4().hex}"
+        with _registry:
+            tune.register_trainable(name, tune.with_resources(tune.with_parameters(trial, jobs=list(jobs), pack=pack), resources))
         tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(trial, jobs=list(jobs), pack=pack), resources),
+            name,
             param_space={"index": tune.grid_search(list(range(-(-len(jobs) // pack))))},
             tune_config=tune.TuneConfig(reuse_actors=True, scheduler=notify),
             run_config=tune.RunConfig(name="sweep", storage_path=folder, verbose=0, failure_config=tune.FailureConfig(max_failures=LOSSES)),
