@@ -281,7 +281,8 @@ class Runner:
     def _note(self, node: Node, state: str, **facts: Any) -> None:
         """Tell the journal about a node that makes a checkpoint, as its annotation says."""
         if any(kind in str(node.fn.__annotations__.get("return")) for kind in ("Checkpoint", "Combination")):
-            of = {"fingerprint": self.fingerprints.of(node), "function": node.function, "label": node.title, "params": dict(node.point)}
+            params = {path: value.title if isinstance(value, Node) else value for path, value in node.point.items()}
+            of = {"fingerprint": self.fingerprints.of(node), "function": node.function, "label": node.title, "params": params}
             self.journal.write("node", **of, state=state, is_checkpoint=True, **facts)
 
     def _interrupt(self, seconds: float) -> None:

@@ -187,8 +187,9 @@ class View:
         done, _ = self._counts()
         if done == 0 and not finished.failures:
             self.say("every stage was there already")
+        titles = {finished.fingerprints.key(node): node.title for node in finished.plan.nodes()}  # a key tells which members a node lacks
         for key, outcome in list(finished.failures.items())[:NAMED]:
-            title = self.schedule.nodes[key].title if self.schedule else key
+            title = titles.get(key, key)
             print(f"stockpot: {title} failed: {outcome.error}", file=sys.stderr)
         if finished.failures:
             blocked = sum(state == "blocked" for state in finished.state.values())

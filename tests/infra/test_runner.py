@@ -24,7 +24,7 @@ from infra.errors import BackendLost, StoreError
 from infra.job import Site
 from infra.runner import Runner
 from infra.store.lease import Driver
-from tests.infra.toys import add, big, count, dies_at, dies_once, flaky, named, number, paired, unlucky
+from tests.infra.toys import add, big, count, dies_at, dies_once, flaky, named, number, paired, tensor, unlucky
 from tests.infra.world import Refuses, World
 
 
@@ -287,3 +287,11 @@ def test_a_member_that_diverged_stays_out_and_nothing_is_computed_again(world: W
     assert world.run(x=first).exit_code == 3
     again = world.run(Refuses(), x=second)  # no backend is started
     assert again.exit_code == 3 and again.value(second) == 2 and again.complete
+
+
+def test_a_model_that_a_trial_starts_from_is_told_by_its_title(world: World) -> None:
+    """Not by all of what it is made of."""
+    (trial,) = sweep(tensor, over=[{"n": call(number, value=3, label="three"), "pause": 0.0}])
+    assert world.run(trial=trial).exit_code == 0
+    told = [event["params"] for event in world.journal("node")]
+    assert told and all(params == {"n": "three", "pause": 0.0} for params in told)

@@ -6,14 +6,18 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from components.types import revision
-from infra.dag import Fingerprints, Plan, call
+from infra.dag import Fingerprints, Plan, call, grid, sweep
 from infra.schedule import Schedule
 from pipelines.commands.eta import USUAL, Eta
 from pipelines.commands.text import clock, columns, size
+from pipelines.commands.view import View
+from tests.infra.toys import paired, unlucky
+from tests.infra.world import World
 
 Stockpot = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -97,3 +101,13 @@ def test_a_failure_is_told_once_with_what_it_keeps_from_running(stockpot: Stockp
     first, second = done.stderr.splitlines()
     assert first.startswith("stockpot: zero_shot failed: Folder") and "one class folder (only)" in first
     assert "stages that need them were not run" in second and "the same command goes on" in second
+
+
+def test_a_failure_without_some_members_is_told_by_its_title(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What lacks members has another key than the plan's."""
+    world, trials = World(tmp_path), sweep(unlucky, over=grid({"index": [0, 1, 2]}), bad=1)
+    view = View()
+    world.watch = view.watch  # type: ignore[method-assign]
+    view.begin(str(tmp_path), lambda: None, lambda node: None)
+    view.end(world.run(pairs=call(paired, left=trials, right=[1.0, 2.0, 3.0], at_least=2, label="the pairs")))
+    assert "the pairs failed: zip()" in capsys.readouterr().err
