@@ -94,7 +94,7 @@ def outputs(
     call: names the map that this is an item of; the next one in this process finds the model as it is.
     """
     examples = opened(data, run)
-    with _lent(checkpoint if head is None else checkpoint.with_head(head), call) as module:
+    with lent(checkpoint if head is None else checkpoint.with_head(head), call) as module:
         return answers(module, predictor, examples if start is None else share(examples, start), run, name=str(checkpoint))
 
 
@@ -132,7 +132,7 @@ def counted(checkpoint: Checkpoint | Combination, data: Dataset, *, order: np.nd
     from components.weights import NotFinite
 
     try:
-        with _lent(checkpoint) as module:
+        with lent(checkpoint) as module:
             examples, size = opened(data, run), stage(len(order))
             if len(order) != len(examples):
                 raise DataError(f"an order of {len(order)} examples, the data has {len(examples)}: predict on the data that selects")
@@ -171,7 +171,7 @@ def stage(n: int) -> int:
 
 
 @contextlib.contextmanager
-def _lent(checkpoint: Checkpoint | Combination, call: str = "") -> Iterator[Classifier]:
+def lent(checkpoint: Checkpoint | Combination, call: str = "") -> Iterator[Classifier]:
     """The module of a checkpoint, streamed into one that an earlier call gave back; of the same `call` it is that one."""
     from components.models.heads import accelerator
     from components.models.module import build
