@@ -21,7 +21,7 @@ from components.updates.sgd import AdamW
 from infra.dag import GPU, Node, call, sweep
 from infra.hygiene import overlap, parts
 from infra.identity import Canon
-from infra.space import Point
+from infra.space import Point, place
 from pipelines.stages.search import asked, chosen
 from pipelines.tasks import Domains, Task, named
 
@@ -84,8 +84,8 @@ def auxiliary(task: Task, base: Node, target: Domains, recipe: Recipe, points: S
     fit: dict[str, Any] = {"on": GPU, "data": task.train, "objective": recipe.objective}
     alone: dict[str, Any] = {"update": recipe.probe, "params": "head.*", "steps": recipe.probe_steps, "label": f"probe of {task.name}"}
     probe = call(train, init=recipe.unprobed(task, base), **alone, **fit)
-    over = [{**point, "init": probe} for point in [{}, *points[1:]]]
-    tuned = sweep(train, over=over, update=recipe.update, steps=task.steps, label=f"fine-tune on {task.name}", **fit)
+    whole: dict[str, Any] = {"init": probe, "update": recipe.update, "steps": task.steps, **fit}
+    tuned = [call(train, label=f"fine-tune {k} on {task.name}", **place(whole, point)) for k, point in enumerate([{}, *points[1:]])]
     clear = call(apart, auxiliary=[task.train], target=list(target.domains.values()), label=f"{task.name} apart from {target.name}")
     return Origin(task.name, [call(towers, model=one, label=f"towers of {one.label}") for one in tuned], [clear])
 
@@ -143,34 +143,51 @@ class Fold:
         fit = self._fit(self.recipe.probe_steps, update=self.recipe.probe, params="head.*")
         return call(train, on=GPU, init=self.recipe.unprobed(self.task, self.base), label=f"probe without {self.without}", **fit)
 
-    @cached_property
+    @property
     def plain(self) -> list[Node]:
         """Runs from the pretrained towers: what DiWA averages."""
-        return self._runs("pretrained", {j: self.probe for j in range(len(self.points))})
+        return self._from_base["pretrained"]
 
-    @cached_property
-    def recycled(self) -> list[Node]:
-        """Stage 4: the starts take turns; the pretrained towers give the very runs of `plain`."""
-        places = {j: assigned(j, [len(origin.models) for origin in self.origins]) for j in range(len(self.points))}
-        runs = self._resumed("recycled", {j: self._start([self.origins[i - 1]], self.origins[i - 1].models[k]) for j, (i, k) in places.items() if i})
-        return [runs.get(j, self.plain[j]) for j in range(len(self.points))]
-
-    @cached_property
+    @property
     def averaged(self) -> list[Node]:
-        """Runs from the pretrained towers that end in the mean of their last weights, whatever validation says on the way."""
-        update = replace(self.recipe.update, average=self.recipe.average)
-        return self._tuned("moving average", {j: self.probe for j in range(len(self.points))}, self._fit(self.task.steps, update=update))
+        """The same, but each ends in the mean of its last weights, whatever validation says on the way."""
+        return self._from_base["moving average"]
 
-    @cached_property
+    @property
+    def recycled(self) -> list[Node]:
+        """Stage 4: the starts take turns, and where it is the turn of the pretrained towers it is the very run of `plain`."""
+        others = iter(self._from_others["recycled"])
+        return [next(others) if i else self.plain[j] for j, (i, _) in enumerate(self._places)]
+
+    @property
     def fused(self) -> list[Node]:
         """Runs that start from random points among the towers of each origin and the pretrained ones."""
-        if not self.origins:
-            return self.plain
-        mixes: list[dict[str, Any]] = [
-            {"models": [self.base, *(origin.models[j % len(origin.models)] for origin in self.origins)], "index": j} for j in range(len(self.points))
-        ]
-        towers = [call(fused, r=self.recipe.r, seed=self.seed, label=f"fused towers {mix['index']}", **mix) for mix in mixes]
-        return list(self._resumed("fused", {j: self._start(self.origins, one) for j, one in enumerate(towers)}).values())
+        return self._from_others["fused"] if self.origins else self.plain
+
+    @cached_property
+    def _places(self) -> list[tuple[int, int]]:
+        return [assigned(run, [len(origin.models) for origin in self.origins]) for run in range(len(self.points))]
+
+    @cached_property
+    def _from_base(self) -> dict[str, list[Node]]:
+        own = [{**point, "init": self.probe} for point in self.points]
+        ends = {"update.average": self.recipe.average, "monitor": None}
+        return self._runs({"pretrained": own, "moving average": [{**point, **ends} for point in own]})
+
+    @cached_property
+    def _from_others(self) -> dict[str, list[Node]]:
+        """Other towers under the shared head: the head alone for exactly `lp_steps`, then everything."""
+        turns = [(point, self.origins[i - 1], k) for point, (i, k) in zip(self.points, self._places, strict=True) if i]
+        starts = {
+            "recycled": [{**point, "init": self._start([origin], origin.models[k])} for point, origin, k in turns],
+            "fused": [{**point, "init": self._start(self.origins, self._mix(j))} for j, point in enumerate(self.points)],
+        }
+        if not turns:
+            return {"recycled": []}
+        if self.recipe.lp_steps:
+            heads = self._swept("probe ", starts, self._fit(self.recipe.lp_steps, params="head.*"))
+            starts = {name: [{**point, "init": head} for point, head in zip(starts[name], heads[name], strict=True)] for name in starts}
+        return self._runs(starts)
 
     def methods(self, accept: str) -> Mapping[str, Node]:
         """Every method's model of this fold, by its name."""
@@ -190,28 +207,27 @@ class Fold:
         each = asked(runs, self.select)
         return call(greedy, on=GPU, models=list(runs), predictions=each, data=self.select, accept=accept, at_least=2, label="greedy")
 
-    def _fit(self, steps: int, **more: Any) -> dict[str, Any]:
-        return {"data": self.train, "objective": self.recipe.objective, "update": self.recipe.update, "steps": steps, **more}
-
-    def _tuned(self, name: str, starts: Mapping[int, Node], fit: Mapping[str, Any]) -> list[Node]:
-        """Run j from starts[j], with the hyper-parameters of point j."""
-        over = [{**self.points[j], "init": init} for j, init in starts.items()]
-        return sweep(train, on=GPU, over=over, label=f"{name} without {self.without}", **fit) if over else []
-
-    def _runs(self, name: str, starts: Mapping[int, Node]) -> list[Node]:
-        best = Monitor(self.select, every=self.recipe.every, keep="best")
-        return self._tuned(name, starts, self._fit(self.task.steps, monitor=best))
+    def _mix(self, run: int) -> Node:
+        models = [self.base, *(origin.models[run % len(origin.models)] for origin in self.origins)]
+        return call(fused, models=models, r=self.recipe.r, seed=self.seed, index=run, label=f"fused towers {run}")
 
     def _start(self, origins: Sequence[Origin], towers: Node) -> Node:
         clear = [node for origin in origins for node in origin.apart]
         return call(recycled, model=towers, head=self.probe, apart=clear, label=f"start at {towers.label}")
 
-    def _resumed(self, name: str, inits: Mapping[int, Node]) -> dict[int, Node]:
-        """Runs from other towers under the shared head: the head alone for exactly `lp_steps`, then everything."""
-        if self.recipe.lp_steps:
-            again = self._tuned(f"probe {name}", inits, self._fit(self.recipe.lp_steps, params="head.*"))
-            inits = dict(zip(inits, again, strict=True))
-        return dict(zip(inits, self._runs(name, inits), strict=True))
+    def _fit(self, steps: int, **more: Any) -> dict[str, Any]:
+        return {"data": self.train, "objective": self.recipe.objective, "update": self.recipe.update, "steps": steps, **more}
+
+    def _runs(self, over: Mapping[str, Sequence[Point]]) -> dict[str, list[Node]]:
+        best = Monitor(self.select, every=self.recipe.every, keep="best")
+        return self._swept("", over, self._fit(self.task.steps, monitor=best))
+
+    def _swept(self, stage: str, over: Mapping[str, Sequence[Point]], fit: Mapping[str, Any]) -> dict[str, list[Node]]:
+        """One sweep, whose trials are called by their kind."""
+        named = [f"{stage}{kind} {j} without {self.without}" for kind, points in over.items() for j in range(len(points))]
+        nodes = sweep(train, on=GPU, over=[point for points in over.values() for point in points], **fit)
+        rest = iter([replace(node, label=label) for node, label in zip(nodes, named, strict=True)])
+        return {kind: [next(rest) for _ in points] for kind, points in over.items()}
 
 
 def assigned(run: int, models: Sequence[int]) -> tuple[int, int]:

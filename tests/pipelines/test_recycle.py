@@ -64,9 +64,9 @@ def test_every_pair_of_start_and_model_comes_once() -> None:
 
 def test_auxiliary_models_know_neither_the_held_out_domain_nor_the_target() -> None:
     plans = [replace(TINY, hold_out=1), replace(TINY, hold_out=4), replace(TINY, task=tasks.Styles(n=70, steps=9)), replace(TINY, trials=3)]
-    found = [set(keys(titled(study.plan(), "fine-tune on"))) for study in plans]
+    found = [set(keys(titled(study.plan(), "fine-tune "))) for study in plans]
     assert len(found[0]) == 4 and all(other == found[0] for other in found)
-    moved = set(keys(titled(replace(TINY, seed=1).plan(), "fine-tune on")))
+    moved = set(keys(titled(replace(TINY, seed=1).plan(), "fine-tune ")))
     assert not moved & found[0]
 
 
