@@ -77,7 +77,7 @@ def test_without_auxiliaries_recycling_is_diwa() -> None:
         assert keys([methods["Ratatouille uniform"]]) == keys([methods["DiWA uniform"]])
         assert keys([methods["Ratatouille greedy"]]) == keys([methods["DiWA greedy"]])
         assert keys([methods["inter-training"]]) == keys([methods["fusing"]]) == keys([methods["ERM"]])
-    shared = set(keys(titled(alone, "pretrained without")))
+    shared = set(keys(titled(alone, "pretrained ")))
     assert len(shared) == 10 and shared <= set(keys(TINY.plan().nodes()))
 
 
