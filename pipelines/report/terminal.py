@@ -65,7 +65,7 @@ def _cells(story: Story) -> tuple[list[str], list[tuple[str, list[str]]]]:
     splits = [*([story.in_distribution] if story.in_distribution else []), *([story.mean] if story.shifts else [])]
     head = ["model"]
     for split in splits:
-        name = f"mean of {len(story.shifts)} {story.noun}s" if split == story.mean else split
+        name = f"mean of {len(story.shifts)} {story.noun}{'s' * (len(story.shifts) != 1)}" if split == story.mean else split
         head += [f"{name} %", "difference"]
     rows = []
     for model in story.models:
