@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from components.data import Digits, Sample, Split
+from components.analysis.apart import apart
+from components.data import Digits, Mixture, Sample, Split
 from components.merge.towers import towers
 from components.models.openclip import OpenClip, pretrained
 from components.models.stored import Stored
@@ -68,6 +69,13 @@ def test_auxiliary_models_know_neither_the_held_out_domain_nor_the_target() -> N
     assert len(found[0]) == 4 and all(other == found[0] for other in found)
     moved = set(keys(titled(replace(TINY, seed=1).plan(), "fine-tune ")))
     assert not moved & found[0]
+
+
+def test_no_image_of_a_style_is_in_another(tmp_path: Path) -> None:
+    domains, local = tasks.Styles(n=200).domains, Local(str(tmp_path))
+    assert len(Mixture(tuple(domains.values())).open(local)) == 1797 + 3 * 200  # refuses ids that appear twice
+    for name, data in domains.items():
+        assert apart([data], [other for others, other in domains.items() if others != name], run=local).rows[0]["auxiliary"] >= 200
 
 
 def test_without_auxiliaries_recycling_is_diwa() -> None:
@@ -144,6 +152,7 @@ class Parts(tasks.Domains):
         ({"hold_out": 5}, "hold_out is 5"),
         ({"trials": 1}, "trials is 1: an average needs at least two runs"),
         ({"task": Parts(), "auxiliaries": (tasks.GARMENTS, tasks.SMOKE)}, "auxiliary data that contains the target: digits trains on images of a"),
+        ({"task": tasks.PACS(), "auxiliaries": (tasks.Pooled(tasks.VLCS()), tasks.Pooled(tasks.PACS()))}, "PACS trains on images of art_painting"),
         ({"models": 0}, "models is 0"),
     ],
 )
