@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Rows = Sequence[Mapping[str, Any]]
-MOST = 8  # models that a picture of splits can tell apart
+MOST = 9  # models that a picture of splits can tell apart
 
 
 @dataclass(frozen=True)
