@@ -54,7 +54,7 @@ class Soup:
 
 
 PRESETS = {
-    "smoke": Soup(task=tasks.SMOKE, trials=2, alphas=(0.5,), others=(tasks.Drawn("garments", n=200, steps=2), tasks.Drawn("shapes", n=200, steps=2))),
+    "smoke": Soup(task=tasks.SMOKE, trials=2, alphas=(0.5,), others=()),
     "tiny": Soup(),
     "paper": Soup(tasks.IMAGENET, OpenClip("ViT-B-32", "openai"), tasks.CLIP, AdamW(batch=512, warmup=500), trials=72, others=tasks.EIGHT),
 }

@@ -75,8 +75,7 @@ def defaults(cls: type) -> dict[str, Tree]:
 def class_of(tree: Tree) -> type:
     """The class that a tree names, which `named` has let through."""
     module, _, name = tree["class_path"].rpartition(".")
-    cls: type = getattr(importlib.import_module(module), name)
-    return cls
+    return typing.cast(type, getattr(importlib.import_module(module), name))
 
 
 def complete(tree: Tree, where: str = "", cls: type | None = None) -> None:
@@ -153,7 +152,7 @@ def lay(hint: Any, old: Tree, new: Any, where: str) -> Tree:
     if isinstance(new, dict | Call):  # jsonargparse would import what a class_path names, whatever the field's type
         raise ValueError(f"{where}: expected {EXPECTED.get(getattr(hint, '__name__', ''), 'a value')}, got an object")
     if isinstance(new, Text):
-        new = _scalar(hint, new, where)
+        new = _several(new, where) if is_class(inner_hint(hint)) and "{" not in new else _scalar(hint, new, where)
     if isinstance(new, list | tuple):
         return [lay(inner_hint(hint), None, item, f"{where}[{i}]") for i, item in enumerate(new)]
     return new
@@ -201,11 +200,25 @@ def _called(text: str, where: str) -> tuple[str, dict[Any, Any]]:
         node = ast.parse(text.strip(), mode="eval").body
         if isinstance(node, ast.Call):
             values: dict[Any, ast.expr] = {**dict(enumerate(node.args)), **{str(word.arg): word.value for word in node.keywords}}
-            each = {k: Call(ast.unparse(v)) if isinstance(v, ast.Call) else ast.literal_eval(v) for k, v in values.items()}
-            return ast.unparse(node.func), each
+            return ast.unparse(node.func), {key: _value(value) for key, value in values.items()}
     except (SyntaxError, ValueError):
         pass
     raise ValueError(f"{where}: {str(text)!r} cannot be read; write it as Name, or as Name(value, field=value)")
+
+
+def _value(node: ast.expr) -> Any:
+    """What an expression in a call stands for: a name and another call are read as the field that they are of wants them."""
+    if isinstance(node, ast.Call | ast.Name):
+        return Call(ast.unparse(node))
+    return [_value(item) for item in node.elts] if isinstance(node, ast.List | ast.Tuple) else ast.literal_eval(node)
+
+
+def _several(text: str, where: str) -> list[Any]:
+    """Objects in a row, with or without brackets: `DIGITS, Own("./flowers")`."""
+    try:
+        return list(_value(ast.parse(text.strip() if text.lstrip().startswith("[") else f"[{text}]", mode="eval").body))
+    except (SyntaxError, ValueError):
+        raise ValueError(f"{where}: {str(text)!r} cannot be read; write objects in a row, like DIGITS, Name(value, field=value)") from None
 
 
 def _mapping(hint: Any, old: Tree, new: Any, where: str) -> Tree:

@@ -15,6 +15,7 @@ from pipelines.commands.studies import presets, studies
 
 RUN = [sys.executable, "-m", "pipelines", "run"]
 FAST = ["--ray", "none", "--tracking", "none"]
+MORE = {"soup": ["--others", "[Drawn('garments', n=200, steps=2), Drawn('shapes', n=200, steps=2)]"]}  # what the smoke preset leaves out
 AGAIN = """
 import json, sys
 from pipelines.__main__ import main
@@ -37,7 +38,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def test_a_study_runs_and_then_answers_from_its_store(study: str, tmp_path: Path, cache: dict[str, str]) -> None:
     assert {"smoke", "tiny", "paper"} <= set(presets(study))
     store = tmp_path / "store"
-    words = [study, "smoke", "--store", str(store), *FAST]
+    words = [study, "smoke", "--store", str(store), *FAST, *MORE.get(study, [])]
     first = subprocess.run([*RUN, *words], env=cache, capture_output=True, text=True, timeout=300)
     assert first.returncode == 0, first.stderr + first.stdout
     head = re.search(r"^model .* %", first.stdout, re.MULTILINE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,10 @@ def test_what_print_config_writes_gives_the_same_study(study: str, preset: str, 
 def test_flags_go_over_the_file_wherever_they_stand(study: str, preset: str, tmp_path: Path) -> None:
     file = tmp_path / "study.yaml"
     file.write_text(yaml.safe_dump(written(presets(study)[preset])["init_args"], sort_keys=False))
-    one = study_of(study, preset, "--seed", "5", "--config", str(file), "--update.batch", "8")
-    assert (one.seed, one.update.batch) == (5, 8)
-    assert identity(one) == identity(study_of(study, preset, "--seed=5", "--update.batch=8"))
+    owner = "update" if hasattr(presets(study)[preset], "update") else "recipe.update"
+    one = study_of(study, preset, "--seed", "5", "--config", str(file), f"--{owner}.batch", "8")
+    assert (one.seed, attrgetter(owner)(one).batch) == (5, 8)
+    assert identity(one) == identity(study_of(study, preset, "--seed=5", f"--{owner}.batch=8"))
 
 
 def test_a_class_named_anew_keeps_nothing_of_the_one_before() -> None:
@@ -153,3 +155,23 @@ def test_written_objects_are_made_again() -> None:
     assert made(type(study), written(study)) == study
     assert {"Digits": Digits, "Folder": Folder}.items() <= family(Dataset).items()
     assert near("trails", ["trials", "task"]) == "; did you mean 'trials'?"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "GARMENTS, Own('./x', steps=5)",
+        "[GARMENTS, Own('./x', steps=5)]",
+        "[{class_path: Drawn}, {class_path: Own, init_args: {url: ./x, steps: 5}}]",
+    ],
+)
+def test_objects_stand_in_a_row(words: str) -> None:
+    assert study_of("patch", "smoke", "--patching", words).patching == (tasks.GARMENTS, tasks.Own("./x", steps=5))
+
+
+def test_objects_stand_within_others() -> None:
+    analogy = study_of("arithmetic", "smoke", "--analogy", "Scaled(SHAPES), SHAPES, Scaled(Own('./x')), Own('./x')").analogy
+    assert analogy == (tasks.Scaled(tasks.SHAPES), tasks.SHAPES, tasks.Scaled(tasks.Own("./x")), tasks.Own("./x"))
+    assert study_of("soup", "smoke", "--others", "[]").others == ()
+    with pytest.raises(ValueError, match=r"others: 'Own\(' cannot be read"):
+        study_of("soup", "smoke", "--others", "Own(")

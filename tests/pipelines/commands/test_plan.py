@@ -40,7 +40,8 @@ def test_costs_come_from_the_records_of_the_same_model(stockpot: Stockpot, soup:
     facts = planned(stockpot, "soup", "smoke", "--store", soup, "--trials", "5")
     records = [json.loads(path.read_text()) for path in soup.glob("train-*/record.json")]
     assert facts["by"]["train"]["to_run"] == 3
-    assert facts["by"]["train"]["bytes"] == 3 * sum(file["size"] for file in records[0]["result"]["files"])
+    sizes = [sum(file["size"] for file in record["result"]["files"]) for record in records]  # a learning rate may take a digit more
+    assert 3 * min(sizes) <= facts["by"]["train"]["bytes"] <= 3 * max(sizes)
     low, high = sorted(record["seconds"] for record in records)
     assert 3 * low <= facts["by"]["train"]["seconds"] <= 3 * high
     other = planned(stockpot, "soup", "smoke", "--store", soup, "--model", "OpenClip('ViT-B-32')")
