@@ -64,7 +64,8 @@ class Teller:
         counts = {row["split"]: row["n"] for row in self.table.rows}
         trained = next((self.facts(trial).get("training", [{}])[-1].get("examples") for trial in comparison.trials if self.record(trial)), 0)
         held = next((record.summary.get("n", 0) for node in comparison.held_out if (record := self.record(node))), 0)
-        parts = [Split("train", "trained", trained or 0), Split("held-out", "selected", held)]
+        known = (("train", "trained", trained), ("held-out", "selected", held))  # of a study without a sweep its own page tells
+        parts = [Split(name, meaning, n) for name, meaning, n in known if n]  # type: ignore[arg-type]
         return (*parts, *(Split(name, "reported", counts.get(name, 0), shift=name != comparison.on.here) for name in comparison.splits))
 
     def cards(self) -> tuple[DataCard, ...]:
