@@ -54,7 +54,7 @@ def normalised(told: Told, pairs: bool) -> float:
 
 def apart(told: Told) -> float:
     """The mean cosine between two different task vectors."""
-    return float(np.mean([row["cosine"] for row in told.rows("task_cosines") if row["first"] != row["second"]]))
+    return float(np.mean([cosine for row in told.rows("task_cosines") for other, cosine in row.items() if other not in ("task", row["task"])]))
 
 
 def shared(told: Told, column: str, group: str) -> float:
