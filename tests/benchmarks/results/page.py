@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 
 from components.analysis.intervals import over_seeds
 from tests.benchmarks.results.claims import CLAIMS, Claim
 from tests.benchmarks.results.runs import SEEDS
-from tests.benchmarks.results.told import Told
+from tests.benchmarks.results.told import Missing, Told
 from tests.benchmarks.results.why import WHY
 
 HEAD = """# Results
@@ -19,10 +20,11 @@ what they recorded. Base 0 is the shipped `stockpot-tiny`; bases 1 and 2 are `st
 orders. The seed draws hyper-parameters, orders, views and random vectors. Each number is the mean over the five runs with an expanded
 percentile bootstrap over them (95 %, [arXiv:1411.5279](https://arxiv.org/abs/1411.5279)): five runs of tiny models on tiny data, which show
 that the machinery is right and where a claim is visible at this scale, and no more. Seeds, claims and thresholds were written down before any
-of these runs; tasks and rates as each study's page says. What came out stands here.
+of these runs, and after runs with seed 0 on base 0, which are on each study's page; tasks and rates as that page says. What came out stands here.
 
 A claim is **reproduced** where the whole interval lies above the threshold, **contradicted** where it lies below, and **open** where it
-holds it.
+holds it. What the intervals do not hold: all runs answer the same test examples; runs on one base have that base in common, and are counted
+as if they had not; and of {claims} claims some would come out by chance, for which nothing is corrected.
 """
 
 
@@ -34,12 +36,25 @@ def verdict(claim: Claim, low: float, high: float) -> str:
     return "**reproduced**" if low > claim.least else "contradicted" if high < claim.least else "open"
 
 
+def known(claim: Claim, run: Told) -> float | None:
+    """The number of a run; None where the run has no such exhibit or model, or the number is undefined."""
+    try:
+        value = claim.measure(run)
+    except Missing:
+        return None
+    return value if isfinite(value) else None
+
+
 def measured(claim: Claim, runs: Sequence[Told]) -> tuple[str, str, str]:
-    """(value with interval, verdict, each run)."""
-    values = [claim.measure(run) for run in runs]
-    mean = over_seeds(values)
-    text = f"{number(mean.value, claim.unit)} ({number(mean.low, claim.unit)} to {number(mean.high, claim.unit)})"
-    return text, verdict(claim, mean.low, mean.high), ", ".join(number(value, claim.unit) for value in values)
+    """(value with interval and unit, verdict, each run). Runs without the number are left out, and shown as such."""
+    values = [known(claim, run) for run in runs]
+    there = [value for value in values if value is not None]
+    each = ", ".join("none" if value is None else number(value, claim.unit) for value in values)
+    if len(there) < 2:
+        return "", "not measured", each
+    mean = over_seeds(there)
+    text = f"{number(mean.value, claim.unit)} ({number(mean.low, claim.unit)} to {number(mean.high, claim.unit)}) {claim.unit}".rstrip()
+    return text, verdict(claim, mean.low, mean.high), each
 
 
 def claims(found: Mapping[str, Sequence[Told]]) -> list[str]:
@@ -49,7 +64,7 @@ def claims(found: Mapping[str, Sequence[Told]]) -> list[str]:
         if not found.get(claim.study):
             continue
         value, result, runs = measured(claim, found[claim.study])
-        lines.append(f"| {claim.study} | {claim.text} ({claim.source}) | {value} {claim.unit} | {claim.least:g} | {runs} | {result} |")
+        lines.append(f"| {claim.study} | {claim.text} ({claim.source}) | {value} | {claim.least:g} | {runs} | {result} |")
         if result != "**reproduced**":
             reasons.append(f"- *{claim.study}: {claim.text}*: {result}. {WHY.get(claim.text, 'No reason was looked for.')}")
     return [*lines, "", "### What did not reproduce, and the likely reason", "", *reasons]
@@ -77,7 +92,7 @@ def table(runs: Sequence[Told]) -> list[str]:
 def page(found: Mapping[str, Sequence[Told]]) -> str:
     """The whole page."""
     seeds = "; ".join(f"{', '.join(map(str, own))} on base {base}" for base, own in SEEDS.items())
-    lines = [HEAD.format(seeds=seeds), "## The claims", "", *claims(found)]
+    lines = [HEAD.format(seeds=seeds, claims=len(CLAIMS)), "## The claims", "", *claims(found)]
     for name, runs in found.items():
         if runs:
             lines += ["", f"## {name}", "", f"Percent, mean over {len(runs)} runs; see [studies/{name}.md](studies/{name}.md).", "", *table(runs)]

@@ -11,6 +11,10 @@ import numpy as np
 Row = Mapping[str, Any]
 
 
+class Missing(LookupError):
+    """A run did not record what a claim is about: an exhibit or a model of it failed."""
+
+
 @dataclass(frozen=True)
 class Told:
     """The main table and the exhibits of a run; exhibits that failed are not there."""
@@ -22,7 +26,7 @@ class Told:
 
     def row(self, model: str, split: str = "") -> Row:
         """The row of a model in distribution, or on another split."""
-        return next(row for row in self.tables["table"] if row["model"] == model and row["split"] == (split or self.here))
+        return self.rows("table", model=model, split=split or self.here)[0]
 
     def top1(self, model: str, split: str = "") -> float:
         """An accuracy in percent."""
@@ -41,8 +45,11 @@ class Told:
         return self.away(model) - self.away(other)
 
     def rows(self, exhibit: str, **known: Any) -> list[Row]:
-        """The rows of an exhibit in which these columns have these values."""
-        return [row for row in self.tables[exhibit] if all(row[name] == value for name, value in known.items())]
+        """The rows of an exhibit in which these columns have these values; Missing where there is none."""
+        found = [row for row in self.tables.get(exhibit, ()) if all(row[name] == value for name, value in known.items())]
+        if not found:
+            raise Missing(f"{exhibit} has no row with {known}")
+        return found
 
     def column(self, exhibit: str, name: str, **known: Any) -> np.ndarray:
         """A column of these rows, without those that have no value there."""
