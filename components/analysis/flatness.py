@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -36,19 +36,23 @@ def flatness(predictions: Annotated[list[Predictions], "reports"], alphas: list[
     if not known.any():
         raise ValueError("none of the examples has a label: there is no loss")
     labels = first.labels[known]
-    logits = [predictions[i].logits[known].astype(np.float64) for i in order]
+
+    def logits(k: int) -> np.ndarray:  # when they are asked for: in float64 all points of a line on ImageNet are gigabytes
+        return predictions[order[k]].logits[known].astype(np.float64)
+
     return Table(tuple(_row(logits, labels, grid, k) for k in range(1, len(grid) - 1)), (NOTE,))
 
 
-def _row(logits: Sequence[np.ndarray], labels: np.ndarray, grid: Sequence[float], k: int) -> dict[str, Any]:
+def _row(logits: Callable[[int], np.ndarray], labels: np.ndarray, grid: Sequence[float], k: int) -> dict[str, Any]:
     """The numbers at the k-th point of the grid."""
-    a, soup, beta = grid[k], logits[k], inverse_temperature(logits[k], labels)
-    gap = losses(beta * soup, labels) - losses(beta * ((1 - a) * logits[0] + a * logits[-1]), labels)
-    before, here, after = (float(losses(beta * logits[i], labels).mean()) for i in (k - 1, k, k + 1))
+    a, soup, start, end = grid[k], logits(k), logits(0), logits(len(grid) - 1)
+    beta = inverse_temperature(soup, labels)
+    gap = losses(beta * soup, labels) - losses(beta * ((1 - a) * start + a * end), labels)
+    before, here, after = (float(losses(beta * logits(i), labels).mean()) for i in (k - 1, k, k + 1))
     left, right = a - grid[k - 1], grid[k + 1] - a
     curvature = 2 * (before / (left * (left + right)) - here / (left * right) + after / (right * (left + right)))
     probabilities = np.exp(_log_softmax(beta * soup))
-    moved = logits[-1] - logits[0]
+    moved = end - start
     centred = moved - (probabilities * moved).sum(axis=1, keepdims=True)
     variance = float((probabilities * centred**2).sum(axis=1).mean())
     flat, confident = -a * (1 - a) / 2 * curvature, a * (1 - a) / 2 * beta**2 * variance

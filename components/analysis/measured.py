@@ -17,6 +17,8 @@ def measured(predictions: Annotated[Mapping[str, list[Predictions]], "reports"],
     """
     rows: list[dict[str, Any]] = []
     for model, answers in predictions.items():
+        if len(answers) != len(splits):
+            raise ValueError(f"{model} has {len(answers)} predictions for {len(splits)} splits: give one for each")
         for split, each in zip(splits, answers, strict=True):
             score = metric(each, split)
             interval = {"value": score.value, "value_low": score.low, "value_high": score.high}

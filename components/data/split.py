@@ -85,9 +85,11 @@ class Mixture(Dataset):
         parts = [examples.rows(data.open(run)) for data in self.datasets]
         if not parts:
             raise ValueError("Mixture: no datasets; give at least one")
-        if len(names := {part.classes for part in parts}) > 1 or len({part.columns for part in parts}) > 1:
-            first, second = [*sorted(names), *names][:2]
+        if len(names := {part.classes for part in parts}) > 1:
+            first, second = sorted(names)[:2]
             raise ValueError(f"Mixture: the classes differ ({', '.join(first[:5])} and {', '.join(second[:5])}); mix datasets of one task")
+        if len({part.columns for part in parts}) > 1:
+            raise ValueError("Mixture: the same classes are other rows of a larger head in one of the datasets; mix datasets of one task")
         ids = np.concatenate([part.ids for part in parts])
         unique, counts = np.unique(ids, return_counts=True)
         if len(unique) < len(ids):

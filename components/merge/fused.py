@@ -29,8 +29,10 @@ def fused(models: list[Checkpoint], r: float = 4.0, seed: int = 0, index: int = 
     """sum of lambda_i models_i with random lambda, the `index`-th draw of `seed`; r = 0 is the uniform mean.
 
     The pretrained model is one of `models`. Choshen et al. 2022, arXiv:2204.03044, as drawn by Rame et al. 2023, arXiv:2212.10445.
-    ValueError where r is below 0 or beyond 16.
+    ValueError where there is no model, or r is below 0 or beyond 16.
     """
+    if not models:
+        raise ValueError("fusing of no models: give at least one")
     if not 0 <= r <= 16:
         raise ValueError(f"r is {r}: the weights of fusing are proportional to exp(r u), u in [0, 1); give 0 (uniform) to 16")
     shares = weights(len(models), r, seed, index)

@@ -20,5 +20,5 @@ def test_each_model_is_measured_on_each_split() -> None:
         ("one", "here", 2, 0.5), ("one", "there", 2, 1.0), ("two", "here", 2, 0.0), ("two", "there", 2, 0.0),
     ]  # fmt: skip
     assert all(row["value_low"] <= row["value"] <= row["value_high"] and row["metric"] == "worst group" for row in table.rows)
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="one has 1 predictions for 2 splits: give one for each"):
         measured({"one": [answers([1, 1, 1, 0])]}, ["here", "there"], WorstGroup())

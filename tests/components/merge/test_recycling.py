@@ -42,6 +42,8 @@ def test_fusing_all_alike_is_the_uniform_mean(code: str) -> None:
     same(fused([models[0]] * 5), models[0])
     with pytest.raises(ValueError, match="give 0"):
         fused(models, r=-1.0)
+    with pytest.raises(ValueError, match="fusing of no models"):
+        fused([])
 
 
 @pytest.fixture
