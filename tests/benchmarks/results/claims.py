@@ -122,7 +122,8 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("arithmetic", "Sums of two tasks keep most of both: 98.9 % of the fine-tunes", ARITHMETIC, lambda t: normalised(t, True), "percent", 90.0),
     Claim("arithmetic", "The sum of all tasks is better on their mean than the base", ARITHMETIC, lambda t: t.ahead("task arithmetic", "zero-shot")),
     Claim("arithmetic", "Task vectors are nearly orthogonal (1 less the mean cosine)", ARITHMETIC, lambda t: 1 - apart(t), "", 0.7),
-    Claim("arithmetic", "TIES is better than the plain sum: 72.2 against 68.0", "arXiv:2306.01708", lambda t: t.ahead("TIES", "task arithmetic")),
+    Claim("arithmetic", "TIES is better than the plain sum: 72.2 against 68.0", "arXiv:2306.01708, numbers of FusionBench",
+          lambda t: t.ahead("TIES", "task arithmetic")),
     Claim("arithmetic", "An analogy is better on its task than the base", ARITHMETIC, lambda t: 100 * float(
         t.column("analogy", "accuracy", model="analogy")[0] - t.column("analogy", "accuracy", model="zero-shot")[0])),
     Claim("patch", "Patches raise their tasks: +15 to +60", PAINT,
