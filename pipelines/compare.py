@@ -35,18 +35,19 @@ class Compare:
 
     def plan(self) -> Plan:
         t, points, bare = self.task, draw(self.space, self.trials, seed=self.seed), call(pretrained, model=self.model)
-        base = tasks.named(t, bare)
+        base, others = tasks.named(t, bare), [other for other in self.others if other.name != t.name]
         fit: dict[str, Any] = {"objective": CrossEntropy(), "update": self.update, "steps": t.steps, "data": t.train}
         tuned = sweep(train, on=GPU, over=points, label="trial", init=base, **fit)
-        again = recycled(t, bare, self.others, points, fit, self.update, self.seed)
         held, single, many = asked(tuned, t.held_out), chosen(tuned, t.held_out, "best single"), dict[str, Any](models=tuned, at_least=2)
         wise = line(base, single, self.alphas, "WiSE-FT")
         soup = call(greedy, on=GPU, predictions=held, data=t.held_out, accept="ge", **many)
-        others = merged(base, tuned, t, examples=self.examples, seed=self.seed)
-        others |= {"WiSE-FT, held-out alpha": chosen(list(wise.values()), t.held_out, "WiSE-FT, held-out alpha")}
-        others |= {"PAINT": patched(t, bare, self.others, self.update, self.seed), "recycled soup": call(uniform, models=again, at_least=2)}
+        made = merged(base, tuned, t, examples=self.examples, seed=self.seed)
+        made |= {"WiSE-FT, held-out alpha": chosen(list(wise.values()), t.held_out, "WiSE-FT, held-out alpha")} if wise else {}
+        if others:
+            again = recycled(t, bare, others, points, fit, self.update, self.seed)
+            made |= {"PAINT": patched(t, bare, others, self.update, self.seed), "recycled soup": call(uniform, models=again, at_least=2)}
         rows = [model("zero-shot", "zero_shot", base), model("best single", "best", single), model("uniform soup", "uniform", call(uniform, **many))]
-        rows += [model("greedy soup", "greedy", soup), *(model(name, "other", node) for name, node in others.items())]
+        rows += [model("greedy soup", "greedy", soup), *(model(name, "other", node) for name, node in made.items())]
         rows += [model(node.label, "wise", node, alpha=a, main=a == 0.5) for a, node in wise.items()] + [ensembled("ensemble", "ensemble", tuned)]
         rows += [ensembled("greedy ensemble", "greedy_ensemble", tuned, call(greedy_ensemble, predictions=held, at_least=2))]
         return advised(compare(t, rows, winner="greedy soup", baseline="best single", base=base, trials=tuned, held_out=held))
@@ -55,5 +56,5 @@ class Compare:
 PRESETS = {
     "smoke": Compare(task=tasks.SMOKE, others=(tasks.Drawn("garments", limit=60, steps=4),), trials=2, alphas=(0.5,), examples=16),
     "tiny": Compare(),
-    "paper": Compare(tasks.IMAGENET, (), OpenClip("ViT-B-32", "openai"), tasks.CLIP, AdamW(batch=512, warmup=500), trials=72),
+    "paper": Compare(tasks.IMAGENET, tasks.EIGHT, OpenClip("ViT-B-32", "openai"), tasks.CLIP, AdamW(batch=512, warmup=500), trials=72),
 }

@@ -138,7 +138,12 @@ def compare(
 
     winner: the candidate that the run hands over; baseline: the one that the others are compared with. A trial that fails leaves the table;
     a candidate that fails leaves it too while two remain. An exhibit that fails leaves the page.
+    ValueError where the winner or the baseline is no candidate.
     """
+    names = [candidate.name for candidate in candidates]
+    for role, name in (("winner", winner), ("baseline", baseline)):
+        if name not in names:
+            raise ValueError(f"the {role} {name!r} is no candidate: choose one of {', '.join(names)}")
     reported = on if isinstance(on, Reported) else Reported.of(on)
     singles = [model(trial.title, "single", trial, main=False) for trial in trials]
     everyone = [*candidates, *singles]

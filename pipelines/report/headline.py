@@ -16,6 +16,8 @@ def headline(story: Story) -> str:
     `Greedy soup: 96.9 % on digits (94.8-98.1), as accurate as the best single fine-tune as far as 450 examples can tell (+0.4 points, -0.6
     to +1.3) and more robust on the mean of 8 shifts (+3.1, +1.9 to +4.3).` Where an interval holds 0, no difference is claimed.
     """
+    if all(model.name != story.winner.model for model in story.models):
+        return f"{story.winner.model[:1].upper()}{story.winner.model[1:]} failed and is not in the table: no model is handed over."
     model = model_named(story, story.winner.model)
     name = model.name[:1].upper() + model.name[1:]
     here = story.row(model.name, story.in_distribution) if story.in_distribution else None

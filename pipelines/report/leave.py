@@ -95,7 +95,7 @@ def report(finished: Finished, session: Session, story: Story, folder: str) -> N
             of = {"fingerprint": finished.fingerprints.of(node)} if node else {"label": row["model"]}
             journal.write("score", **of, split=row["split"], metric="top1", value=row["top1"], n=row["n"])
         winner = nodes[story.winner.model]
-        if winner is not None:
+        if winner is not None and story.winner.uri:
             fingerprint = finished.fingerprints.of(winner)
             journal.write("champion", fingerprint=fingerprint, uri=story.winner.uri, digest=story.winner.digest, name=f"{story.study}-{story.task}")
         journal.write("artifact", path=folder)

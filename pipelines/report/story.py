@@ -150,13 +150,14 @@ def story_of(finished: Finished, study: str, preset: str, command: str) -> Story
     comparison: Comparison = finished.plan.about
     teller = Teller(finished, comparison)
     final = comparison.node(comparison.winner)
-    uri = teller.uri(final)
+    models = teller.models()
+    uri = teller.uri(final) if any(model.name == comparison.winner for model in models) else ""  # of what failed nothing is handed over
     record = teller.record(final) if final else None
     digests = {candidate.name: digest for candidate in comparison.candidates if (digest := teller.digest(candidate.node))}
     digests["table"] = teller.digest(finished.plan.targets["table"])
     return Story(
         study=study, preset=preset, command=command, task=comparison.on.name, created=time.strftime("%Y-%m-%d %H:%M"),
-        table=teller.table.rows, splits=teller.splits(), models=teller.models(), baseline=comparison.baseline,
+        table=teller.table.rows, splits=teller.splits(), models=models, baseline=comparison.baseline,
         winner=Winner(comparison.winner, uri, teller.digest(final), LOAD.format(uri=uri) if uri else ""),
         trials=teller.trials(), search=teller.search(), cosines=teller.cosines(), stages=teller.stages(), digests=digests,
         environment=dict(record.environment) if record else {}, failures=teller.failures(), totals=teller.totals(), data=teller.cards(),

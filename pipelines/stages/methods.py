@@ -37,9 +37,9 @@ def merged(base: Node, tuned: Sequence[Node], task: Task, *, examples: int, seed
     models: dict[str, Any] = {"models": list(tuned), "at_least": 2}
     soup = call(uniform, **models)
     fishers, grams = ([call(made, on=GPU, checkpoint=m, data=task.train, examples=examples) for m in tuned] for made in (fisher, gram))
+    trained = {"learned soup": "model", "learned by layer": "layer"} if len(tuned) > 1 else {}  # between one model there is nothing to learn
     return {
-        "learned soup": call(learned, on=GPU, data=task.held_out, **models),
-        "learned by layer": call(learned, on=GPU, data=task.held_out, by="layer", **models),
+        **{name: call(learned, on=GPU, data=task.held_out, by=by, **models) for name, by in trained.items()},
         "task arithmetic": chosen(list(line(base, soup, SCALES, "mean task vector").values()), task.held_out, "task arithmetic"),
         "TIES": call(ties, base=base, **models),
         "MagMax": call(magmax, base=base, **models),
