@@ -37,8 +37,8 @@ def draw_forgetting(rows: Sequence[Mapping[str, Any]]) -> Figure:
         for k, method in enumerate(methods):
             values = [row[f"{side}_accuracy"] for row in named if row["method"] == method]
             middle = sum(values) / len(values)
-            ax.plot([100 * middle] * 2, [k - 0.36, k + 0.36], color=INK, linewidth=1.4, zorder=1)
-            ax.annotate(percent(middle), (100 * middle, k - 0.36), (0, 1), textcoords="offset points", ha="center", fontsize=8, color=FAINT)
+            ax.plot([100 * middle] * 2, [k - 0.3, k + 0.38], color=INK, linewidth=1.4, solid_capstyle="butt", zorder=1)
+            ax.annotate(percent(middle), (100 * middle, k - 0.3), (0, 2), textcoords="offset points", ha="center", fontsize=8, color=FAINT)
         ax.set_xlim(-3, 103)
         ax.set_yticks(range(len(methods)), methods, fontsize=9.5, color=INK)
         ax.set_ylim(len(methods) - 0.45, -0.62)
