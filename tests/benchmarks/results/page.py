@@ -24,8 +24,8 @@ of these runs, and after runs with seed 0 on base 0, which are on each study's p
 
 A claim is **reproduced** where the whole interval lies above the threshold, **contradicted** where it lies below, and **open** where it
 holds it. What the intervals do not hold: all runs answer the same test examples; runs on one base have that base in common, and are counted
-as if they had not; and of {claims} claims some would come out by chance, for which nothing is corrected. Robustness to invert, colour, texture, rotation and blur
-is in the base models by construction, whose pretraining shows such images; noise, low contrast and occlusion mostly follow accuracy.
+as if they had not; and of {claims} claims some would come out by chance, for which nothing is corrected. Robustness to invert, colour, texture,
+rotation and blur is in the base models by construction, whose pretraining has such images; noise, low contrast and occlusion mostly follow accuracy.
 """
 
 
