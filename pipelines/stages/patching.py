@@ -155,8 +155,8 @@ class Patches:
         ]
 
     def _kin(self) -> Node:
-        """The unpatched model and every patch on the tests of the patched tasks and their shifts."""
-        sets = {(task.name, name): data for task in self.patching for name, data in {task.name: task.test, **task.shifts}.items()}
+        """The unpatched model and every patch on the tests of the patched tasks and their kin."""
+        sets = {(task.name, name): data for task in self.patching for name, data in {task.name: task.test, **task.kin}.items()}
         models = {one.name: one.node for one in self.candidates if one.main and one.node}
         return call(
             accuracies, on=GPU, models=list(models.values()), names=list(models), data=list(sets.values()),

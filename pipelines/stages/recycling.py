@@ -46,6 +46,12 @@ class Recipe:
     average: float = 0.5
     r: float = 4.0
 
+    def __post_init__(self) -> None:
+        """ValueError for stages of no length."""
+        if self.every < 1 or min(self.probe_steps, self.lp_steps) < 0:
+            told = f"every {self.every}, probe_steps {self.probe_steps}, lp_steps {self.lp_steps}"
+            raise ValueError(f"recipe: {told}: give 1 or more steps between two looks at validation, and 0 or more of each probe")
+
     def seeded(self, seed: int) -> Recipe:
         """The same with the seed of a study."""
         return replace(self, update=replace(self.update, seed=seed), probe=replace(self.probe, seed=seed))

@@ -40,6 +40,11 @@ class Task(ABC):
     @abstractmethod
     def shifts(self) -> Mapping[str, Dataset]: ...
     @property
+    def kin(self) -> Mapping[str, Dataset]:
+        """What patching looks at beside the test data: the shifts, and what is no shift, such as answers of which fewer are better."""
+        return self.shifts
+
+    @property
     def caveat(self) -> str:
         """What a reader of the numbers must know, or ""."""
         return ""

@@ -51,7 +51,7 @@ class Altered(Task):
 
 @dataclass(frozen=True)
 class Attacked(Altered):
-    """A task whose images carry the word of another class. The shifts: without the word, another source with one, and who follows the word.
+    """A task whose images carry the word of another class. The shifts: without the word, another source with one. Kin beside: who follows the word.
 
     words: in label order, () the class names. The other source is digits in typefaces that the base model never saw: none where the words
     are not those of ten digits.
@@ -71,7 +71,11 @@ class Attacked(Altered):
     def shifts(self) -> Mapping[str, Dataset]:
         fonts = Rendered(n=500, seed=7, digits=1.0, garments=0.0, shapes=0.0, fonts="held_out", style="plain")
         other = {"typefaces with a word": Typographic(fonts, self.words)} if self.words == tuple("0123456789") else {}
-        return {"without the word": self.task.test, **other, "answers the word": Typographic(self.task.test, self.words, "written")}
+        return {"without the word": self.task.test, **other}
+
+    @property
+    def kin(self) -> Mapping[str, Dataset]:
+        return {**self.shifts, "answers the word": Typographic(self.task.test, self.words, "written")}
 
 
 @dataclass(frozen=True)

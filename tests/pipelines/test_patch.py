@@ -73,7 +73,9 @@ def test_the_command_ends_with_2_and_one_line(flags: list[str], told: str, capsy
 
 
 def test_a_task_with_the_words_in_view_keeps_the_kin_of_its_words() -> None:
-    assert list(tasks.TYPOGRAPHIC.shifts) == ["without the word", "typefaces with a word", "answers the word"]
+    """Where the written word is the answer, fewer are better: no shift that a mean may be over."""
+    assert list(tasks.TYPOGRAPHIC.shifts) == ["without the word", "typefaces with a word"]
+    assert list(tasks.TYPOGRAPHIC.kin) == [*tasks.TYPOGRAPHIC.shifts, "answers the word"] and tasks.SCALED.kin == tasks.SCALED.shifts
     assert "typefaces with a word" not in tasks.Attacked(tasks.GARMENTS, ()).shifts
     assert list(tasks.COUNTING.shifts) == ["counts 3, 5"] and tasks.Counting(counts=(1, 2, 3, 4, 5, 6)).shifts == {}
 

@@ -162,6 +162,12 @@ def test_a_plan_that_cannot_be_is_refused(change: dict[str, Any], said: str) -> 
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("knobs", [{"every": 0}, {"probe_steps": -1}, {"lp_steps": -1}])
+def test_a_stage_without_length_is_refused(knobs: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=r"recipe: every .*: give 1 or more steps between two looks at validation, and 0 or more of each probe"):
+        Recipe(**knobs)  # type: ignore[arg-type]
+
+
 def run(store: Path, *words: str) -> subprocess.CompletedProcess[str]:
     cache = {**os.environ, "STOCKPOT_CACHE": str(store.parent / "cache")}
     return subprocess.run([*RUN, "--store", str(store), *words], env=cache, capture_output=True, text=True, timeout=300)
