@@ -28,6 +28,7 @@ from infra.store.place import Place
 
 GOLDEN = Path(__file__).parent / "components.json"
 PLAN = Path(__file__).parent / "soup-tiny.json"
+TARGETS = Path(__file__).parent / "targets-tiny.json"
 ROOT = Path(__file__).parents[2]
 
 
@@ -93,6 +94,19 @@ def plan() -> dict[str, str]:
     return found
 
 
+def targets() -> dict[str, dict[str, str]]:
+    """{study: {target of its tiny preset: fingerprint}}: in the fingerprint of a target is that of everything below it."""
+    from pipelines.commands.studies import presets, studies
+
+    found = {}
+    for study in studies():
+        tiny = presets(study)["tiny"].plan()
+        with tempfile.TemporaryDirectory() as folder:
+            prints = Fingerprints(Pins(Place(folder), digests_of).of(tiny))
+        found[study] = {name: prints.key(node) for name, node in tiny.targets.items()}
+    return found
+
+
 def known(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return found
@@ -103,7 +117,7 @@ def write(path: Path, content: dict[str, Any]) -> None:
 
 
 def bless(wanted: list[str]) -> None:
-    """Take the named components as they are now into the golden file; `all` of them, and the plan with them."""
+    """Take the named components as they are now into the golden file; `all` of them, and the plans with them."""
     now, golden = components(), known(GOLDEN)
     unknown = [name for name in wanted if name not in (*now, *golden, "all")]
     if unknown or not wanted:
@@ -111,6 +125,7 @@ def bless(wanted: list[str]) -> None:
     taken = {*now, *golden} if "all" in wanted else set(wanted)
     write(GOLDEN, {name: (now if name in taken else golden)[name] for name in sorted({*now, *golden}) if name in (now if name in taken else golden)})
     write(PLAN, plan())
+    write(TARGETS, targets())
 
 
 if __name__ == "__main__":

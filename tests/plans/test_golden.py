@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.plans.bless import GOLDEN, PLAN, code, components, known, plan
+from tests.plans.bless import GOLDEN, PLAN, TARGETS, code, components, known, plan, targets
 
 REMEDY = "raise its @revision where the same arguments now give another result, then run: make bless NAME={}"
 
@@ -26,6 +26,12 @@ def test_the_plan_of_the_tiny_soup_is_what_it_was() -> None:
     now, golden = plan(), known(PLAN)
     changed = [name for name in golden if now.get(name) != golden[name]] + [name for name in now if name not in golden]
     assert not changed, f"{len(changed)} of {len(golden)} nodes have another identity, e.g. {changed[:3]}; if that is meant: make bless NAME=all"
+
+
+def test_the_targets_of_every_tiny_study_are_what_they_were() -> None:
+    now, golden = ({(study, name): key for study, each in found.items() for name, key in each.items()} for found in (targets(), known(TARGETS)))
+    changed = sorted(name for name in {*now, *golden} if now.get(name) != golden.get(name))
+    assert not changed, f"{len(changed)} targets have another identity, e.g. {changed[:3]}; if that is meant: make bless NAME=all"
 
 
 def test_prose_and_layout_are_free_and_code_is_not() -> None:
