@@ -16,6 +16,7 @@ from pipelines.commands.fields import Tree, defaults, family, made, path_of
 from pipelines.commands.help import about
 from pipelines.commands.models import scratch
 from pipelines.commands.studies import divided, laid, option
+from pipelines.commands.text import counted
 from pipelines.tasks import Domains, Task
 
 USAGE = "stockpot doctor TASK [--url FOLDER ...] [--model NAME --pretrained TAG --sample N]: is a task's data laid out as published?"
@@ -117,7 +118,8 @@ def names(task: Any, data: Dataset, run: Local) -> str:
         raise ValueError(f"the task names {len(given)} classes, the data has {len(own)}; give --classes in the order of the sorted folders, or none")
     twice = sorted({name for name in given if given.count(name) > 1})
     doubled = f"; {len(twice)} names stand twice ({', '.join(twice[:3])}), so positions count" if twice else ""
-    return f"{len(given):,} of {'the task' if task.classes else 'the folders'}: {', '.join(given[:3])} ...; {len(task.prompts)} prompts{doubled}"
+    whose = "the task" if task.classes else "the folders"
+    return f"{len(given):,} of {whose}: {', '.join(given[:3])} ...; {counted(len(task.prompts), 'prompt')}{doubled}"
 
 
 def expected() -> str:
