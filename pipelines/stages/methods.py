@@ -54,7 +54,8 @@ def merged(base: Node, tuned: Sequence[Node], task: Task, *, examples: int, seed
 def specialist(task: Task, bare: Node, update: AdamW, seed: int, objective: Objective | None = None) -> Node:
     """The image tower fine-tuned on a task, whose zero-shot head is frozen: the model keeps its vocabulary. objective: else cross-entropy."""
     fit: dict[str, Any] = {"objective": objective or CrossEntropy(), "update": replace(update, seed=seed), "params": "visual.*", "steps": task.steps}
-    return call(train, on=GPU, init=named(task, bare), data=task.train, label=f"{task.name} image tower", **fit)
+    how = f" by {type(objective).__name__.lower()}" if objective else ""
+    return call(train, on=GPU, init=named(task, bare), data=task.train, label=f"{task.name} image tower{how}", **fit)
 
 
 def patched(task: Task, bare: Node, supported: Sequence[Task], update: AdamW, seed: int) -> Node:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import ClassVar
 
 from components.data import SHIFTS, Corrupted, Split
 from components.metrics import Top1
@@ -53,6 +54,27 @@ class Task(ABC):
     def metric(self) -> Metric:
         """What the literature reports on this task; the table has top-1 beside it, which alone selects."""
         return Top1()
+
+
+class Parted(Task):
+    """A task of one source: its parts are ranges of hash(example id), train below the first bound, held out below the second, test the rest."""
+
+    bounds: ClassVar[tuple[float, float]] = (0.5, 0.7)
+
+    @abstractmethod
+    def part(self, low: float, high: float) -> Dataset: ...
+
+    @property
+    def train(self) -> Dataset:
+        return self.part(0.0, self.bounds[0])
+
+    @property
+    def held_out(self) -> Dataset:
+        return self.part(*self.bounds)
+
+    @property
+    def test(self) -> Dataset:
+        return self.part(self.bounds[1], 1.0)
 
 
 class Domains(ABC):

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from components.data import Corrupted, Digits, Idx, Invert, Sample, Split
 from components.data.microworld import Rendered
 from components.types import Dataset
-from pipelines.tasks.base import RENDERED, Task, corrupted
+from pipelines.tasks.base import RENDERED, Parted, Task, corrupted
 
 
 @dataclass(frozen=True)
-class Handwriting(Task):
+class Handwriting(Parted):
     """scikit-learn's 1,797 real handwritten digits; eight corruptions, and digits in typefaces that the base model never saw.
 
     train hash < 0.5, held out < 0.7, test the rest. `limit`: for rehearsals, at most so many examples of each and two shifts.
@@ -32,23 +32,11 @@ class Handwriting(Task):
         return f"{RENDERED} Typefaces, another source, is the honest shift."
 
     @property
-    def train(self) -> Dataset:
-        return self._part(0.0, 0.5)
-
-    @property
-    def held_out(self) -> Dataset:
-        return self._part(0.5, 0.7)
-
-    @property
-    def test(self) -> Dataset:
-        return self._part(0.7, 1.0)
-
-    @property
     def shifts(self) -> Mapping[str, Dataset]:
         typefaces = Rendered(n=self.limit or 500, seed=7, digits=1.0, garments=0.0, shapes=0.0, fonts="held_out", style="plain")
         return {**(corrupted(self.test) if not self.limit else {"invert": Corrupted(self.test, Invert())}), "typefaces": typefaces}
 
-    def _part(self, low: float, high: float) -> Dataset:
+    def part(self, low: float, high: float) -> Dataset:
         part = Split(Digits(), low, high)
         return Sample(part, self.limit) if self.limit else part
 

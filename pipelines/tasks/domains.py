@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from components.data import Colour, Corrupted, Digits, Mixture, Sample, Split, Texture
 from components.data.microworld import Letters, Rendered
 from components.data.microworld.atlas import names
 from components.types import Dataset
-from pipelines.tasks.base import RENDERED, Domains, Task, corrupted
+from pipelines.tasks.base import RENDERED, Domains, Parted, corrupted
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Styles(Domains):
 
 
 @dataclass(frozen=True)
-class Lettering(Task):
+class Lettering(Parted):
     """Ten capital letters in many typefaces, which the corpus of stockpot-tiny does not hold.
 
     train hash < 0.5, held out < 0.7, test the rest of `n`. `limit`: for rehearsals, at most so many examples of each.
@@ -71,31 +72,20 @@ class Lettering(Task):
         return RENDERED
 
     @property
-    def train(self) -> Dataset:
-        return self._part(0.0, 0.5)
-
-    @property
-    def held_out(self) -> Dataset:
-        return self._part(0.5, 0.7)
-
-    @property
-    def test(self) -> Dataset:
-        return self._part(0.7, 1.0)
-
-    @property
     def shifts(self) -> Mapping[str, Dataset]:
         return corrupted(self.test)
 
-    def _part(self, low: float, high: float) -> Dataset:
+    def part(self, low: float, high: float) -> Dataset:
         part = Split(Letters(self.n, self.seed), low, high)
         return Sample(part, self.limit) if self.limit else part
 
 
 @dataclass(frozen=True)
-class Pooled(Task):
+class Pooled(Parted):
     """All domains of a task as one: what is auxiliary to another task in domains. train hash < 0.8, held out < 0.9, test the rest of each."""
 
     of: Domains
+    bounds: ClassVar[tuple[float, float]] = (0.8, 0.9)
 
     @property
     def steps(self) -> int:  # type: ignore[override]
@@ -118,20 +108,8 @@ class Pooled(Task):
         return self.of.caveat
 
     @property
-    def train(self) -> Dataset:
-        return self._part(0.0, 0.8)
-
-    @property
-    def held_out(self) -> Dataset:
-        return self._part(0.8, 0.9)
-
-    @property
-    def test(self) -> Dataset:
-        return self._part(0.9, 1.0)
-
-    @property
     def shifts(self) -> Mapping[str, Dataset]:
         return corrupted(self.test)
 
-    def _part(self, low: float, high: float) -> Dataset:
+    def part(self, low: float, high: float) -> Dataset:
         return Mixture(tuple(Split(data, low, high) for data in self.of.domains.values()))

@@ -10,11 +10,11 @@ from components.data import Sample, Split
 from components.data.microworld import Rendered
 from components.data.microworld.atlas import names
 from components.types import Dataset
-from pipelines.tasks.base import RENDERED, Task, corrupted
+from pipelines.tasks.base import RENDERED, Parted, corrupted
 
 
 @dataclass(frozen=True)
-class Drawn(Task):
+class Drawn(Parted):
     """Rendered digits, garments or shapes; the draws are none of those that pretraining saw, the drawings are the same.
 
     train hash < 0.5, held out < 0.7, test the rest of `n`. `limit`: for rehearsals, at most so many examples of each.
@@ -42,22 +42,10 @@ class Drawn(Task):
         return RENDERED
 
     @property
-    def train(self) -> Dataset:
-        return self._part(0.0, 0.5)
-
-    @property
-    def held_out(self) -> Dataset:
-        return self._part(0.5, 0.7)
-
-    @property
-    def test(self) -> Dataset:
-        return self._part(0.7, 1.0)
-
-    @property
     def shifts(self) -> Mapping[str, Dataset]:
         return corrupted(self.test)
 
-    def _part(self, low: float, high: float) -> Dataset:
+    def part(self, low: float, high: float) -> Dataset:
         digits, garments, shapes = (float(self.subject == subject) for subject in ("digits", "garments", "shapes"))
         part = Split(Rendered(self.n, self.seed, digits, garments, shapes, self.fonts, self.style), low, high)
         return Sample(part, self.limit) if self.limit else part

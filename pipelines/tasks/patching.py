@@ -12,7 +12,7 @@ from components.data.microworld import Rendered
 from components.data.microworld.counted import CLASSES, COUNTS, Counted
 from components.data.typographic import Typographic
 from components.types import Dataset
-from pipelines.tasks.base import Task
+from pipelines.tasks.base import Parted, Task
 from pipelines.tasks.digits import Handwriting
 
 
@@ -98,7 +98,7 @@ class Scaled(Altered):
 
 
 @dataclass(frozen=True)
-class Counting(Task):
+class Counting(Parted):
     """How many shapes a rendered scene shows, trained and tested on some of the counts one to six. The shift: the counts left out.
 
     train hash < 0.5, held out < 0.7, test the rest of `n`. `limit`: for rehearsals, at most so many examples of each.
@@ -117,22 +117,10 @@ class Counting(Task):
         return "counting"
 
     @property
-    def train(self) -> Dataset:
-        return self._part(0.0, 0.5, self.counts)
-
-    @property
-    def held_out(self) -> Dataset:
-        return self._part(0.5, 0.7, self.counts)
-
-    @property
-    def test(self) -> Dataset:
-        return self._part(0.7, 1.0, self.counts)
-
-    @property
     def shifts(self) -> Mapping[str, Dataset]:
         others = tuple(count for count in COUNTS if count not in self.counts)
-        return {f"counts {', '.join(map(str, others))}": self._part(0.7, 1.0, others)} if others else {}
+        return {f"counts {', '.join(map(str, others))}": self.part(self.bounds[1], 1.0, others)} if others else {}
 
-    def _part(self, low: float, high: float, counts: tuple[int, ...]) -> Dataset:
-        part = Split(Counted(self.n, self.seed, counts), low, high)
+    def part(self, low: float, high: float, counts: tuple[int, ...] = ()) -> Dataset:
+        part = Split(Counted(self.n, self.seed, counts or self.counts), low, high)
         return Sample(part, self.limit) if self.limit else part
