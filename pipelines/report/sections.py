@@ -257,7 +257,7 @@ def methods(story: Story) -> Html:
     names = {
         "one accuracy": "Wilson's score interval, 95 %, over examples",
         "two models": "the same examples, paired: Tango's score interval (1998); p is McNemar's mid-p",
-        story.mean: f"each {story.noun} weighs the same; intervals are clustered by example, since a corrupted copy is not a new image",
+        story.mean: f"each {story.noun} weighs the same; intervals are clustered by example, since an altered copy is not a new image",
         "a verdict": "better or worse where the paired 95 % interval excludes 0, else no evidence; not corrected for many comparisons",
         "calibration error": "expected calibration error over 15 bins of confidence",
     }
