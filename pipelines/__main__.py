@@ -86,7 +86,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     name = arguments[0]
     if name not in COMMANDS:
-        print(f"stockpot: {name!r} is not a command; there are {', '.join(COMMANDS)}", file=sys.stderr)
+        from pipelines.commands.studies import studies
+
+        meant = f"it is a study: stockpot run {name}" if name in studies() else f"there are {', '.join(COMMANDS)}"
+        print(f"stockpot: {name!r} is not a command; {meant}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, terminate)
     warnings.formatwarning = note

@@ -218,7 +218,7 @@ def _several(text: str, where: str) -> list[Any]:
     try:
         return list(_value(ast.parse(text.strip() if text.lstrip().startswith("[") else f"[{text}]", mode="eval").body))
     except (SyntaxError, ValueError):
-        raise ValueError(f"{where}: {str(text)!r} cannot be read; write objects in a row, like DIGITS, Name(value, field=value)") from None
+        raise ValueError(f"{where}: {str(text)!r} cannot be read; write objects in a row, text quoted: DIGITS, Name('text', field=value)") from None
 
 
 def _mapping(hint: Any, old: Tree, new: Any, where: str) -> Tree:

@@ -69,7 +69,8 @@ def winner(name: str, preset: str, store: Store) -> str:
     node = plan.about.node(plan.about.winner)
     record = store.record(fingerprints.key(node))
     if record is None:
-        raise ValueError(f"{store.url} has no winner of {name} {preset}; give the path that `run` printed, or: stockpot run {name} {preset}")
+        remedy = f"of a run with flags give the path that it printed; or: stockpot run {name} {preset}"
+        raise ValueError(f"{store.url} has no winner of {name} {preset}; {remedy}")
     return store.payload(record)
 
 
