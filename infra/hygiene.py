@@ -53,32 +53,38 @@ class Uses:
     def __init__(self, canon: Canon | None = None) -> None:
         self.canon = canon or Canon()
         self.plain: dict[Node, set[Part]] = {}
-        self.marked: dict[Node, set[Use]] = {}
+        self.own: dict[Node, set[Use]] = {}  # what the plan itself did with data
+        self.marked: dict[Node, set[Use]] = {}  # and what had been done with it before, as records say
         self.brought: dict[Use, str] = {}  # by which record of the store, found by a query
-        self.answers: dict[Node, list[tuple[set[Part], set[Use]]]] = {}  # of a node that reports: (reported, used) of each answer for itself
+        self.answers: dict[Node, list[tuple[set[Part], set[Use], set[Use]]]] = {}  # of a node that reports: (reported, used, own) of each answer
 
     def add(self, node: Node) -> None:
         """Record a node whose dependencies were added before."""
-        own = marks(node.fn)
+        names = marks(node.fn)
         plain: set[Part] = set()
-        marked: set[Use] = set()
+        own: set[Use] = set()
+        marked: set[Use] = self._brought(node)
         answers: list[Node] = []
         for name, value in node.arguments.items():
-            mark = own.get(name, "")
+            mark = names.get(name, "")
             found = {(m, part) for m, data in datasets(value, mark) for part in parts(data, self.canon)}
             answers += children(value) if mark == "reports" else ()
             for child in children(value) if mark != "reports" else ():
                 found |= {(mark, part) for part in self.plain[child]}
+                own |= self.own[child]
                 marked |= self.marked[child]
             plain |= {part for m, part in found if not m}
-            marked |= {(m, part) for m, part in found if m not in ("", AVOIDED)}
-        marked |= self._brought(node)
-        if "reports" in own.values():
+            own |= {(m, part) for m, part in found if m not in ("", AVOIDED)}
+        marked |= own
+        if "reports" in names.values():
             # a table may hold answers of many models, each on a domain that it never met and others did: one is not held against the other
-            each = [(self.plain[answer], marked | self.marked[answer]) for answer in answers]
-            self.answers[node] = [({part for m, part in marked if m == "reports"}, marked.union(*(used for _, used in each))), *each]
-            marked = marked.union(*(used | {("reports", part) for part in reported} for reported, used in each))
-        self.plain[node], self.marked[node] = plain, marked
+            each = [(self.plain[answer], marked | self.marked[answer], own | self.own[answer]) for answer in answers]
+            reported = {part for m, part in marked if m == "reports"}
+            used, done = marked.union(*(used for _, used, _ in each)), own.union(*(done for *_, done in each))
+            self.answers[node] = [(reported, used, done), *each]
+            told = {("reports", part) for answered, *_ in each for part in answered}
+            own, marked = done | told, used | told
+        self.plain[node], self.own[node], self.marked[node] = plain, own, own if own == marked else marked
 
     def _brought(self, node: Node) -> set[Use]:
         """What trained or selected a model that this plan did not make: a member of a query, so marked as `RECYCLED`, or a knob that has `uses()`."""
@@ -110,14 +116,14 @@ def check(nodes: Sequence[Node], canon: Canon | None = None) -> Uses:
 
 
 def _refuse(node: Node, uses: Uses, error: type[Exception]) -> None:
-    for reported, marked in uses.answers[node]:
-        for mark, used in sorted(marked):
+    for reported, marked, own in uses.answers[node]:
+        for mark, used in sorted(marked, key=lambda use: (use not in own, use)):
             if mark not in ("trains", "selects"):
                 continue
             for part in sorted(reported):
                 if overlap(part, used):
                     verb = "trained" if mark == "trains" else "selected"
-                    whose = uses.brought.get((mark, used))
+                    whose = "" if (mark, used) in own else uses.brought.get((mark, used))
                     by = f"that {whose}, as its record says, was" if whose else "that were"
                     remedy = "let the query avoid this data, or exclude it" if whose else "give it a split of its own"
                     raise error(

@@ -13,6 +13,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from infra.dag import Fingerprints, Plan, call
@@ -48,31 +49,56 @@ def resolve(store: Store, plan: Plan, pins: Resolved) -> None:
     names what has seen the data to avoid.
     """
     queries: dict[str, Query] = {}
+    starts: dict[str, set[int]] = {}
     canon = Canon(pins)
     for node in plan.nodes():
         if name := drawn(node.fn):
             if (index := node.arguments.get("index", 0)) < 0:
                 raise ValueError(f"{node.title}: index {index} of what a query finds; count from 0, modulo the number of what it finds")
-            queries.setdefault(canon.query(node.arguments[name]), node.arguments[name])
+            queries.setdefault(asked := canon.query(node.arguments[name]), node.arguments[name])
+            starts.setdefault(asked, set()).add(index)
     if not queries:
         return
     prints = Fingerprints(pins)
     own = {prints.key(node) for node in plan.nodes()}
     wanted = {function for query in queries.values() for function in query.functions}
     there = [key for key in keys(store) if key.rsplit("-", 1)[0] in wanted]
-    found = [record for _, _, record in records(store, there) if isinstance(record, Record)]  # what cannot be read is verify's to tell
-    for name, query in queries.items():
-        search = Search(store, query, canon, own)
-        pins.found[name] = search.members(found)
-        pins.told.append(search.told(pins.found[name]))
+    searches = {name: Search(store, query, canon, own) for name, query in queries.items()}
+    for _, _, record in records(store, there):
+        if isinstance(record, Record):  # what cannot be read is verify's to tell
+            for search in searches.values():
+                search.take(record)
+    for name, search in searches.items():
+        pins.found[name] = search.members()
+        pins.told.append(search.told(pins.found[name], len(starts[name])))
+
+
+@dataclass
+class Equals:
+    """Records of equal towers: how many they are, and of all of them and of those that the query's names let in the one that has seen least."""
+
+    count: int = 0
+    least: Member | None = None
+    named: Member | None = None
+
+    def add(self, member: Member, named: bool) -> None:
+        """Ties go to the earlier one."""
+        self.count += 1
+        self.least = lesser(self.least, member)
+        if named:
+            self.named = lesser(self.named, member)
 
 
 class Search:
-    """One query against the records of a store."""
+    """One query against the records of a store, which are taken one by one; of equal towers two members are kept, and no record."""
 
     def __init__(self, store: Store, query: Query, canon: Canon, own: Collection[str]) -> None:
         self.store, self.query, self.own = store, query, own
         self.left: Counter[str] = Counter()  # how many records were left out, by why
+        self.towers: dict[str, Equals] = {}  # by the digest of the model's own tensors
+        self.count = 0  # of the models that its functions made
+        self.there: set[str] = set()  # of `only`, what some key begins with
+        self.stranger = ""  # the first that is named and descends from another model
         self.avoid = [part for data in query.avoid for part in parts(data, canon)]
         fn, arguments = query.ancestor()
         self.base = store.record(Fingerprints(canon.pins).key(call(fn, **arguments)))
@@ -80,24 +106,32 @@ class Search:
         if self.base is not None and "attempt" in self.base.result:
             self.ancestry, self.weights = self.base.summary.get("ancestry") or self.ancestry, weights(self.base) or self.weights
 
-    def members(self, found: list[Record]) -> list[Member]:
-        """What the query finds among these records."""
-        mine = [record for record in found if record.function.rpartition(":")[2] in self.query.functions and "attempt" in record.result]
+    def take(self, record: Record) -> None:
+        """Consider a record, in the order of keys."""
+        if record.function.rpartition(":")[2] not in self.query.functions or "attempt" not in record.result:
+            return
+        self.count += 1
+        self.there.update(start for start in self.query.only if record.key.startswith(start))
+        named = self._named(record)
+        if why := self.unfit(record):
+            self.left[why] += 1
+            if why == OTHER and self.query.only and named:
+                self.stranger = self.stranger or record.key
+        else:
+            equals = self.towers.setdefault(weights(record) or record.digest, Equals())
+            equals.add(Member(record.key, record.digest, record.data), named)
+
+    def members(self) -> list[Member]:
+        """What the query finds among the records that were taken."""
         for start in self.query.only:
-            if not any(record.key.startswith(start) for record in mine):
+            if start not in self.there:
                 raise ValueError(f"{self.store.url} has no model of {self._made} whose key begins with {start}; stockpot ls lists what is there")
-        towers: dict[str, list[Record]] = {}
-        for record in mine:
-            if why := self.unfit(record):
-                self.left[why] += 1
-                if why == OTHER and self.query.only and self._named(record):
-                    told = f"{record.key} does not descend from {self.query}, and models of unlike ancestry cannot be averaged"
-                    raise ValueError(f"{told}; leave it out")
-            else:
-                towers.setdefault(weights(record) or record.digest, []).append(record)
-        kept = [member for equal in towers.values() if (member := self._one(equal)) is not None]
+        if self.stranger:
+            told = f"{self.stranger} does not descend from {self.query}, and models of unlike ancestry cannot be averaged"
+            raise ValueError(f"{told}; leave it out")
+        kept = [member for equals in self.towers.values() if (member := self._one(equals)) is not None]
         if not kept:
-            raise ValueError(self._nothing(len(mine)))
+            raise ValueError(self._nothing(self.count))
         return sorted(kept, key=lambda member: member.digest)
 
     def unfit(self, record: Record) -> str:
@@ -110,17 +144,17 @@ class Search:
             return OTHER
         return ITSELF if weights(record) == self.weights else ""
 
-    def _one(self, equal: list[Record]) -> Member | None:
+    def _one(self, equals: Equals) -> Member | None:
         """The member among records of equal towers, which has seen least; what is known of one's data holds where nothing is known of another's."""
-        named = [record for record in equal if self._named(record)]
-        least, one = (min(records, key=lambda record: (not record.data, len(record.data), record.digest)) for records in (equal, named or equal))
+        least, one = equals.least, equals.named or equals.least
+        assert least is not None and one is not None
         if (seen := self._seen(least)) or (seen := self._seen(one)):
-            self.left[SEEN] += len(equal)
-            if named and self.query.only:
+            self.left[SEEN] += equals.count
+            if equals.named and self.query.only:
                 raise IntegrityError(f"{one.key} has seen the data to avoid, {brief(seen)}: it is no auxiliary model; leave it out")
             return None
-        if not named:
-            self.left[NAMED] += len(equal)
+        if not equals.named:
+            self.left[NAMED] += equals.count
             return None
         return Member(one.key, one.digest, one.data or least.data)
 
@@ -129,9 +163,9 @@ class Search:
         wanted = not self.query.only or record.key.startswith(self.query.only)
         return wanted and not (self.query.exclude and record.key.startswith(self.query.exclude))
 
-    def _seen(self, record: Record) -> str:
-        """Of the data to avoid, the first source of which any part trained or selected a record, or ""."""
-        roots = {root for mark, root, *_ in record.data if mark in ("trains", "selects")}
+    def _seen(self, member: Member) -> str:
+        """Of the data to avoid, the first source of which any part trained or selected a member, or ""."""
+        roots = {root for mark, root, *_ in member.data if mark in ("trains", "selects")}
         contents = {content for root in roots for content in CONTENT.findall(root)}
         return next((root for root, *_ in self.avoid if root in roots or contents.intersection(CONTENT.findall(root))), "")
 
@@ -150,11 +184,18 @@ class Search:
     def _left(self) -> str:
         return ", ".join(f"{number} {why}" for why, number in self.left.most_common() if number)
 
-    def told(self, members: list[Member]) -> str:
-        """What was found, in a line."""
+    def told(self, members: list[Member], starts: int) -> str:
+        """What was found, in a line; where more starts are asked for than that, it says that they repeat."""
         named = ", ".join(member.key for member in members[:SHOWN]) + (f" and {len(members) - SHOWN} more" if len(members) > SHOWN else "")
-        left = self._left()
-        return f"recycling {len(members)} of the store's models that descend from {self.query}: {named}{f'; left out: {left}' if left else ''}"
+        turns = "they take turns" if len(members) > 1 else "each begins with it"
+        few = f"; {len(members)} found for {starts} starts: {turns}" if len(members) < starts else ""
+        left = f"; left out: {left}" if (left := self._left()) else ""
+        return f"recycling {len(members)} of the store's models that descend from {self.query}: {named}{few}{left}"
+
+
+def lesser(known: Member | None, other: Member) -> Member:
+    """Of two members that which has seen least, as far as anything is known of it; the first one of equals."""
+    return other if known is None else min(known, other, key=lambda member: (not member.data, len(member.data), member.digest))
 
 
 def weights(record: Record) -> str:

@@ -14,7 +14,7 @@ from components.models.stored import nth
 from infra.dag import Fingerprints, Plan, call
 from infra.errors import IntegrityError
 from infra.store.record import Record
-from tests.infra.recycling import AUXILIARY, TARGET, Data, Kitchen, auxiliary, base, crowned, query, recycled, scaled
+from tests.infra.recycling import AUXILIARY, TARGET, Data, Kitchen, auxiliary, base, crowned, looked, query, recycled, scaled
 from tests.infra.world import Refuses
 
 
@@ -72,6 +72,14 @@ def test_the_second_run_finds_everything_done_and_so_does_one_in_a_copy(kitchen:
     shutil.copytree(tmp_path / "store", tmp_path / "moved")
     moved = Kitchen(tmp_path, str(tmp_path / "moved"))
     assert set(moved.cook(recycled(2), Refuses()).state.values()) == {"hit"}
+
+
+def test_the_line_says_where_starts_repeat(kitchen: Kitchen) -> None:
+    one, other, third = members(kitchen)
+    assert kitchen.pinned(recycled(3)).told == [f"recycling 3 of the store's models that descend from stockpot-tiny: {one}, {other}, {third}"]
+    assert kitchen.pinned(recycled(4)).told[0].endswith("; 3 found for 4 starts: they take turns")
+    told = kitchen.pinned(recycled(2, query(only=(one,)))).told[0]
+    assert told.endswith("; 1 found for 2 starts: each begins with it; left out: 2 excluded by name")
 
 
 def test_what_was_made_of_members_is_no_member_of_other_plans_either(kitchen: Kitchen) -> None:
@@ -149,6 +157,21 @@ def test_a_plan_that_would_report_on_what_trained_a_member_is_refused(kitchen: K
     assert kitchen.cook(recycled(1, found, report=Data("other", 0.5, 1.0))).complete
     seen = {tuple(use) for node in plan.nodes() if node.fn is scaled for use in kitchen.store.finished(kitchen.key(node)).data}
     assert ("trains", '{"is": "Data@1", "name": "other"}', 0.0, 0.5) in seen  # what descends from a member remembers it
+
+
+def test_what_the_plan_itself_trained_on_is_no_record_s_fault(kitchen: Kitchen, tmp_path: Path) -> None:
+    """The member and the plan have seen the same bytes, which are reported on by another address: only content tells."""
+    for name in ("photos", "copied"):
+        (tmp_path / name / "cat").mkdir(parents=True)
+        (tmp_path / name / "cat" / "1.png").write_text("one")
+    photos, copied = Folder(str(tmp_path / "photos")), Folder(str(tmp_path / "copied"))
+    kitchen.cook(Plan({"one": (one := call(scaled, init=base(), by=0.5, data=photos))}))
+    member = call(nth, found=query(only=(kitchen.key(one),)))
+    by_plan, by_record = "on examples that were trained on: .*give it a split of its own", "as its record says, was trained on: .*avoid this data"
+    for own, told in ((photos, by_plan), (None, by_record)):
+        report = call(looked, models=[call(scaled, init=member, by=0.25, data=own)], data=copied)
+        with pytest.raises(IntegrityError, match=told):
+            kitchen.cook(Plan({"report": report}), Refuses())
 
 
 @pytest.mark.parametrize(
