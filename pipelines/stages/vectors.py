@@ -165,6 +165,9 @@ class Vectors:
         """The last of four tasks by analogy to the others."""
         if len(four) != 4:
             raise ValueError(f"an analogy of {len(four)} tasks: give four, the first is to the second as the third is to the fourth; or none")
+        for i, one in enumerate(four):
+            if one.name in [other.name for other in four[:i]]:
+                raise ValueError(f"the analogy has two tasks called {one.name}: give each once, or give it another name")
         head, d = named(four[3], self.bare), four[3]
         models = [self._trained(task) for task in four]
         made = call(chosen_analogy, on=GPU, models=models[:3], data=d.held_out, head=head, coefficients=self.coefficients, label="analogy")

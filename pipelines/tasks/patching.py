@@ -62,7 +62,7 @@ class Attacked(Altered):
 
     @property
     def name(self) -> str:
-        return "typographic"
+        return "typographic" if isinstance(self.task, Handwriting) else f"typographic {self.task.name}"
 
     def altered(self, data: Dataset) -> Dataset:
         return Typographic(data, self.words)

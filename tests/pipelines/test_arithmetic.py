@@ -46,6 +46,8 @@ def test_an_analogy_has_four_tasks_or_none() -> None:
     with pytest.raises(ValueError, match="an analogy of 3 tasks: give four"):
         Arithmetic(analogy=(DIGITS, GARMENTS, SHAPES)).plan()
     assert "analogy" not in Arithmetic(analogy=()).plan().targets
+    with pytest.raises(ValueError, match="the analogy has two tasks called digits: give each once, or give it another name"):
+        Arithmetic(analogy=(TYPEFACES, DIGITS, GARMENTS, DIGITS)).plan()
 
 
 def test_nothing_is_trained_twice() -> None:

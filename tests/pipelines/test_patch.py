@@ -80,6 +80,11 @@ def test_a_task_with_the_words_in_view_keeps_the_kin_of_its_words() -> None:
     assert list(tasks.COUNTING.shifts) == ["counts 3, 5"] and tasks.Counting(counts=(1, 2, 3, 4, 5, 6)).shifts == {}
 
 
+def test_the_name_says_what_was_written_over_or_shrunk() -> None:
+    assert (tasks.TYPOGRAPHIC.name, tasks.SCALED.name) == ("typographic", "scaled")
+    assert tasks.Attacked(tasks.TYPEFACES).name == "typographic typefaces" and tasks.Scaled(tasks.TYPEFACES).name == "scaled typefaces"
+
+
 def test_the_first_of_the_sequence_is_the_single_patch() -> None:
     """Three fine-tunes, two that follow a patch, and the joint one."""
     prints = Fingerprints()
