@@ -29,7 +29,16 @@ def advice(story: Story) -> str:
     others = [m.name for m in able if m is not chosen and (near := story.row(m.name, story.mean)) is not None and near.get("leads")]
     beside = f" Not measurably behind: {', '.join(others)}." if others else ""
     among = f"of {len(able)} that give one model and are not measurably less accurate on {here} than {than}"
-    return f"Take {chosen.name}: {among}, it has the best mean of {len(story.shifts)} {story.noun}s, {100 * row['top1']:.1f} % ({gap}).{beside}"
+    best = f"it has the best mean of {len(story.shifts)} {story.noun}s, {100 * row['top1']:.1f} % ({gap})"
+    return f"Take {chosen.name}: {among}, {best}{_price(_row(story, chosen, here))}.{beside}"
+
+
+def _price(row: Row | None) -> str:
+    """What it costs or gives in distribution: `, for -0.9 (-2.3 to +0.3) on digits`."""
+    if row is None or row.get("difference") is None:
+        return ""
+    word = "for" if row["difference"] < 0 else "and"
+    return f", {word} {signed(row['difference'])} ({signed(row['difference_low'])} to {signed(row['difference_high'])}) on {row['split']}"
 
 
 def _row(story: Story, model: Model, split: str | None) -> Row | None:

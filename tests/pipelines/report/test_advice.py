@@ -21,12 +21,12 @@ def row(model: str, split: str, top1: float, verdict: str, gap: float = 0.0, lea
     return {"model": model, "split": split, **shares, **ends, "p": 0.5, "verdict": verdict}
 
 
-def told(*models: tuple[str, str, float, str, float]) -> Story:
-    """A story of (name, uri, mean of shifts, verdict on the task, difference under shift)."""
+def told(*models: tuple[str, str, float, str, float], here: float = -0.009) -> Story:
+    """A story of (name, uri, mean of shifts, verdict on the task, difference under shift); `here` is the difference on the task."""
     rows, known = [], []
     for name, uri, away, verdict, gap in models:
         known.append(Model(name, "best" if name == "single" else "other", uri=uri))
-        rows.append(row(name, "digits", 0.9, verdict))
+        rows.append(row(name, "digits", 0.9, verdict, here))
         under = "baseline" if verdict == "baseline" else "better" if gap > 0.01 else "no evidence"
         rows.append(row(name, "mean of shifts", away, under, gap, away > 0.6))
     splits = (Split("digits", "reported", 500), Split("noise", "reported", 500, shift=True))
@@ -52,6 +52,18 @@ SINGLE = ("single", "./single", 0.55, "baseline", 0.0)
 )
 def test_the_rule(others: list[tuple[str, str, float, str, float]], words: str) -> None:
     assert words in advice(told(SINGLE, *others))
+
+
+@pytest.mark.parametrize(
+    ("here", "words"),
+    [
+        (-0.009, "measurably), for -0.9 (-1.9 to +0.1) on digits."),
+        (0.004, "measurably), and +0.4 (-0.6 to +1.4) on digits."),
+        (0.0, "measurably), and 0.0 (-1.0 to +1.0) on digits."),
+    ],
+)
+def test_it_says_what_the_method_costs_in_distribution(here: float, words: str) -> None:
+    assert advice(told(SINGLE, ("soup", "./soup", 0.62, "no evidence", 0.07), here=here)).endswith(words)
 
 
 def test_it_stands_with_the_headline_and_says_that_it_saw_the_report() -> None:
