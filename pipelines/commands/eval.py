@@ -41,6 +41,9 @@ def main(argv: Sequence[str]) -> int:
     scores = [metric(found, "data") for metric in metrics]
     for line in examples.skipped:
         print(f"not read: {line}", file=sys.stderr)
+    if unknown := [name for name in examples.classes if name not in found.classes and not name.isdigit()]:
+        listed = f"{', '.join(unknown[:3])}{' ...' if len(unknown) > 3 else ''}"
+        print(f"note: the model has no class {listed}: classes were compared by their places, {', '.join(found.classes[:3])} ...", file=sys.stderr)
     if options.json:
         print(json.dumps({"model": words[0], "scores": [dataclasses.asdict(score) for score in scores], "skipped": examples.skipped}, indent=1))
         return 0

@@ -40,7 +40,7 @@ def shown(value: Tree) -> str:
         return str(value["class_path"].rsplit(".", 1)[-1])
     if isinstance(value, dict):
         return f"{{{', '.join(value)}}}"
-    text = ",".join(map(str, value)) if isinstance(value, list) else "none" if value is None else str(value)
+    text = ",".join(map(shown, value)) if isinstance(value, list) else "none" if value is None else str(value)
     return text if len(text) <= 48 else f"{text[:45]}..."
 
 

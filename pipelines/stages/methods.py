@@ -23,8 +23,10 @@ from pipelines.tasks import Task, named
 SCALES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)  # of the mean task vector
 
 
-def line(base: Node, tuned: Node, alphas: Sequence[float], title: str) -> dict[float, Node]:
-    """The models between two, by their alpha."""
+def line(base: Node, tuned: Node, alphas: Sequence[float], title: str, most: float = 1.0) -> dict[float, Node]:
+    """The models between two, by their alpha. ValueError for an alpha beyond them, unless `most` allows it."""
+    if wrong := [a for a in alphas if not 0 <= a <= most]:
+        raise ValueError(f"alpha = {wrong[0]}: the line goes from 0, the base, to 1, the fine-tuned model; give alphas from 0 to {most:g}")
     return {a: call(wise_ft, zero_shot=base, tuned=tuned, alpha=a, label=f"{title} {a}") for a in alphas}
 
 
@@ -40,7 +42,7 @@ def merged(base: Node, tuned: Sequence[Node], task: Task, *, examples: int, seed
     trained = {"learned soup": "model", "learned by layer": "layer"} if len(tuned) > 1 else {}  # between one model there is nothing to learn
     return {
         **{name: call(learned, on=GPU, data=task.held_out, by=by, **models) for name, by in trained.items()},
-        "task arithmetic": chosen(list(line(base, soup, SCALES, "mean task vector").values()), task.held_out, "task arithmetic"),
+        "task arithmetic": chosen(list(line(base, soup, SCALES, "mean task vector", SCALES[-1]).values()), task.held_out, "task arithmetic"),
         "TIES": call(ties, base=base, **models),
         "MagMax": call(magmax, base=base, **models),
         "DARE": call(dare, base=base, seed=seed, **models),

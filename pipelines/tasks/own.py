@@ -43,6 +43,11 @@ class Own(Task):
     held_out_share: float = 0.2
     test_share: float = 0.2
 
+    def __post_init__(self) -> None:
+        if min(self.held_out_share, self.test_share) <= 0 or self.held_out_share + self._tested >= 1:
+            shares = f"--task.held_out_share {self.held_out_share:g} and --task.test_share {self.test_share:g}"
+            raise ValueError(f"{shares}: both are more than 0, and together less than 1; the rest of the images trains")
+
     @property
     def name(self) -> str:
         """The last part of the address that is a name: `flowers` of ./flowers, flowers/*.tar and flowers-{000..012}.tar."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from infra.dag import Fingerprints, Plan
 from pipelines import tasks
 from pipelines.report.compare import Comparison
@@ -32,7 +34,9 @@ def test_what_other_tasks_do_leaves_out_the_task_itself() -> None:
 
 def test_a_line_needs_a_point_between_its_ends_and_pairs_two_models() -> None:
     assert len(exhibits(SOUP)["flatness"]) == 4 and exhibits(SOUP)["pairs"] == ["0", "1", "2"]
-    assert "flatness" not in exhibits(replace(SOUP, alphas=(0.0, 1.0, 1.5)))
+    assert "flatness" not in exhibits(replace(SOUP, alphas=(0.0, 1.0)))
+    with pytest.raises(ValueError, match=r"alpha = 1\.5: .* give alphas from 0 to 1"):
+        replace(SOUP, alphas=(0.5, 1.5)).plan()
     alone = replace(SOUP, trials=1)
     assert "pairs" not in exhibits(alone) and not any("learned" in candidate.name for candidate in alone.plan().about.candidates)
 

@@ -23,3 +23,10 @@ from pipelines.tasks import Own, images
 def test_an_address_says_how_it_is_read(url: str, reader: object, name: str) -> None:
     assert images(url) == reader
     assert Own(url).name == name
+
+
+@pytest.mark.parametrize("shares", [{"held_out_share": 0.6, "test_share": 0.4}, {"held_out_share": 0.0}, {"test_share": -0.1}])
+def test_shares_that_leave_nothing_are_named_by_their_flags(shares: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"--task\.held_out_share .* and --task\.test_share .* together less than 1"):
+        Own("./flowers", **shares)
+    assert Own("./flowers", test_url="./more", held_out_share=0.6, test_share=0.4).name == "flowers"
