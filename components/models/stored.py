@@ -6,7 +6,8 @@
 
 A query finds every finished record of `functions` whose payload is a checkpoint of the model's ancestry, in the order of their digests; of equal
 towers, under several heads or names, the one that has seen least. It never finds what the plan itself computes, what descends from a member of any
-query, nor the model's own towers. So a plan finds nothing that it made, and the same command again finds everything done.
+query, what was trained to fail (`Ascent`), nor the model's own towers. So a plan finds nothing that it made, and the same command again finds
+everything done.
 
 The runner resolves queries when it pins sources. The identity of `nth` then holds the digest of the member that it got, and neither query nor index:
 a new record recomputes no trial but those whose member is another one. `index` counts modulo the number of members. What trained or selected a
@@ -18,7 +19,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from components.models.folder import address, configuration
 from components.models.openclip import OpenClip, pretrained
@@ -44,6 +45,7 @@ class Stored:
     only: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     avoid: Annotated[tuple[Dataset, ...], "avoids"] = ()
+    spoiling: ClassVar[tuple[str, ...]] = ("Ascent",)  # objectives whose models are worse at their task than before
 
     def ancestor(self) -> tuple[Callable[..., Any], Mapping[str, Any]]:
         """The call that gives the model: where the store has its record, that tells what descends from it."""

@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from infra.dag import Fingerprints, Plan, call
 from infra.errors import IntegrityError
@@ -28,6 +28,7 @@ SHOWN = 3  # members named in a line
 CONTENT = re.compile(r'"content": "([0-9a-f]{20})"')
 OWN, AGAIN, ITSELF = "of this plan itself", "made of recycled models", "with the model's own towers"
 OTHER, NAMED, SEEN = "descended from other models", "excluded by name", "that have seen the data to avoid"
+SPOILED = "trained to fail at their task"
 
 
 class Query(Protocol):
@@ -37,6 +38,7 @@ class Query(Protocol):
     only: tuple[str, ...]
     exclude: tuple[str, ...]
     avoid: tuple[Any, ...]
+    spoiling: ClassVar[tuple[str, ...]]
 
     def ancestor(self) -> tuple[Callable[..., Any], Mapping[str, Any]]: ...
     def origin(self) -> tuple[str, str]: ...
@@ -142,6 +144,9 @@ class Search:
             return AGAIN
         if not self.ancestry or record.summary.get("ancestry") != self.ancestry:
             return OTHER
+        objective = record.arguments.get("objective")
+        if isinstance(objective, Mapping) and str(objective.get("is")).partition("@")[0] in self.query.spoiling:
+            return SPOILED
         return ITSELF if weights(record) == self.weights else ""
 
     def _one(self, equals: Equals) -> Member | None:

@@ -8,29 +8,40 @@ from pipelines.report.story_types import Model, Row, Story
 NOTE = "The recommendation is read off the reported numbers, so that those of the model it names are a little too good: measure it anew."
 
 
-def advice(story: Story) -> str:
-    """Which method to take: of those that give one model and are not measurably less accurate than the baseline, the one of the best mean.
+MARGIN = 0.05  # how much less accurate in distribution a method may be, at the lower end of its interval
 
-    Ties go to the earlier row. Where nothing qualifies but the baseline itself, that is what the sentence says.
-    """
-    here = story.in_distribution
-    able = [m for m in story.models if m.main and m.uri and (row := _row(story, m, here)) is not None and row.get("verdict") != "worse"]
-    able = [m for m in able if _row(story, m, story.mean) is not None]
-    if not able or here is None:
-        return "No recommendation: no model of one fine-tune's cost was reported in and out of distribution."
-    chosen = max(able, key=lambda m: story.row(m.name, story.mean)["top1"])  # type: ignore[index]
-    row = story.row(chosen.name, story.mean)
+
+def able(story: Story) -> list[Model]:
+    """Those that give one model and are not measurably less accurate than the baseline, nor likely so by more than MARGIN."""
+    found = [m for m in story.models if m.main and m.uri and _row(story, m, story.mean) is not None]
+    rows = [(m, _row(story, m, story.in_distribution)) for m in found]
+    return [m for m, row in rows if row is not None and row.get("verdict") != "worse" and (row.get("difference_low") or 0.0) >= -MARGIN]
+
+
+def recommended(story: Story) -> Model | None:
+    """Of those the one of the best mean; ties go to the earlier row. None where there is none."""
+    return max(able(story), key=lambda m: story.row(m.name, story.mean)["top1"], default=None)  # type: ignore[index]
+
+
+def advice(story: Story) -> str:
+    """Which method to take, why, what it costs, and which are as good as far as can be told."""
+    here, chosen, among = story.in_distribution, recommended(story), able(story)
+    if chosen is None or here is None:
+        return f"No recommendation: too few examples to know a model as accurate as {baseline_words(story)} to within {100 * MARGIN:g} points."
+    row, than = story.row(chosen.name, story.mean), baseline_words(story)
     assert row is not None
-    than = baseline_words(story)
     if chosen.name == story.baseline:
         return f"Take {than}: no method that gives one model was better on the mean of {len(story.shifts)} {story.noun}s."
-    sure = {"better": "measurably", "worse": "measurably"}.get(row["verdict"], "but not measurably")
-    gap = f"{signed(row['difference'])} points against {than}, {signed(row['difference_low'])} to {signed(row['difference_high'])}, {sure}"
-    others = [m.name for m in able if m is not chosen and (near := story.row(m.name, story.mean)) is not None and near.get("leads")]
+    gap = f"{signed(row['difference'])} points against {than}, {signed(row['difference_low'])} to {signed(row['difference_high'])}"
+    price = _price(_row(story, chosen, here))
+    if row["verdict"] != "better":
+        best = f"{chosen.name} has the best mean of {len(story.shifts)} {story.noun}s, {100 * row['top1']:.1f} % ({gap}){price}"
+        return f"No method that gives one model is measurably better than {than} here: {best}."
+    others = [m.name for m in among if m is not chosen and (near := story.row(m.name, story.mean)) is not None and near.get("leads")]
     beside = f" Not measurably behind: {', '.join(others)}." if others else ""
-    among = f"of {len(able)} that give one model and are not measurably less accurate on {here} than {than}"
-    best = f"it has the best mean of {len(story.shifts)} {story.noun}s, {100 * row['top1']:.1f} % ({gap})"
-    return f"Take {chosen.name}: {among}, {best}{_price(_row(story, chosen, here))}.{beside}"
+    of = f"of {len(among)} that give one model and are not measurably less accurate on {here} than {than}"
+    best = f"it has the best mean of {len(story.shifts)} {story.noun}s, {100 * row['top1']:.1f} % ({gap}, measurably)"
+    return f"Take {chosen.name}: {of}, {best}{price}.{beside}"
 
 
 def _price(row: Row | None) -> str:

@@ -14,6 +14,7 @@ from infra.finished import Finished
 from infra.identity import digest
 from infra.store.place import is_local
 from pipelines.report import exhibits
+from pipelines.report.advice import recommended
 from pipelines.report.compare import Comparison
 from pipelines.report.story import story_of
 from pipelines.report.story_types import Story
@@ -55,6 +56,8 @@ def show(story: Story, page: str) -> None:
         print(plain(story))
     for shown in story.exhibits:
         print(f"\n{exhibits.plain(shown)}")
+    if story.advises and (one := recommended(story)) and one.name != story.winner.model:
+        print(f"\nrecommended, {one.name}: {one.uri}", end="")
     print(*([f"\nmodel   {story.winner.uri}"] if story.winner.uri else [""]), f"page    {page}", sep="\n")
 
 

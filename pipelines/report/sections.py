@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from pipelines.report import exhibits
-from pipelines.report.advice import NOTE, advice
+from pipelines.report.advice import NOTE, advice, recommended
 from pipelines.report.headline import baseline_words, headline, signed
 from pipelines.report.markup import Html, code, details, element, html, inline, join, section, table, text, typeset
 from pipelines.report.numbers import count, duration, knob, size
@@ -212,6 +212,8 @@ def use(story: Story) -> Html:
         parts += [element("h3", "Load the model"), code(winner.load_code, "the code")]
     parts += [element("h3", "Make it again"), code(story.command, "the command")]
     facts = [("model", winner.model), ("where", winner.uri), ("digest", winner.digest)]
+    if story.advises and (one := recommended(story)):
+        facts += [("recommended", one.name), ("where that is", one.uri)]
     parts.append(pairs({name: value for name, value in facts if value}))
     return section("Take it with you", "One model of the size and speed of a single fine-tune." if _one_model(story) else "", *parts)
 

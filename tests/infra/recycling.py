@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from components.models.openclip import OpenClip, pretrained
 from components.models.stored import Stored, nth
-from components.types import Dataset, Examples, Run, revision
+from components.types import Dataset, Examples, Objective, Run, revision
 from components.weights import Checkpoint, Vector
 from components.weights.digests import digests_of
 from components.weights.files import digest_of
@@ -41,6 +41,12 @@ class Data(Dataset):
 @revision(1)
 def scaled(init: Vector, by: float, data: Annotated[Dataset | None, "trains"] = None) -> Vector:
     """Stands for a training: other weights of the same ancestry."""
+    return init * by
+
+
+@revision(1)
+def trained(init: Vector, by: float, objective: Objective, data: Annotated[Dataset | None, "trains"] = None) -> Vector:
+    """Stands for a training with an objective."""
     return init * by
 
 

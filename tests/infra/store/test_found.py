@@ -11,10 +11,12 @@ import pytest
 from components.data import Folder
 from components.models.openclip import OpenClip
 from components.models.stored import nth
+from components.objectives.ascent import Ascent
+from components.objectives.classification import CrossEntropy
 from infra.dag import Fingerprints, Plan, call
 from infra.errors import IntegrityError
 from infra.store.record import Record
-from tests.infra.recycling import AUXILIARY, TARGET, Data, Kitchen, auxiliary, base, crowned, looked, query, recycled, scaled
+from tests.infra.recycling import AUXILIARY, TARGET, Data, Kitchen, auxiliary, base, crowned, looked, query, recycled, scaled, trained
 from tests.infra.world import Refuses
 
 
@@ -107,6 +109,15 @@ def test_equal_models_are_one_member_and_the_model_itself_is_none(kitchen: Kitch
     doubled = call(scaled, init=call(scaled, init=base(), by=0.25, data=AUXILIARY), by=2.0)
     kitchen.cook(Plan({"half": half, "doubled": doubled, "itself": call(scaled, init=base(), by=1.0)}))
     assert len(kitchen.store.keys("scaled")) == 7 and len(members(kitchen)) == 5
+
+
+def test_a_model_that_was_trained_to_fail_is_none(kitchen: Kitchen) -> None:
+    well, badly = CrossEntropy(), Ascent(CrossEntropy())
+    models = {"a": (0.6, well), "b": (0.5, badly)}
+    kitchen.cook(Plan({name: call(trained, init=base(), by=by, objective=one, data=AUXILIARY) for name, (by, one) in models.items()}))
+    assert len(members(kitchen, functions=("trained",))) == 1
+    with pytest.raises(ValueError, match="1 trained to fail at their task"):
+        members(kitchen, functions=("trained",), exclude=tuple(members(kitchen, functions=("trained",))))
 
 
 def test_a_head_that_was_trained_on_the_target_leaves_the_towers_to_be_found(kitchen: Kitchen) -> None:
