@@ -62,6 +62,8 @@ class Relatives:
         self._records: dict[str, Record | None] = {}
         self._roots: dict[str, frozenset[str]] = {}
         self._alike: dict[tuple[str, frozenset[str]], list[Record]] = {}
+        self._hosts: dict[tuple[str, frozenset[str]], list[str]] = {}
+        self._sizes: dict[tuple[str, frozenset[str]], int | None] = {}
         self._seconds: dict[tuple[str, frozenset[str], int | None], float | None] = {}
 
     def record(self, key: str) -> Record | None:
@@ -123,12 +125,16 @@ class Relatives:
 
     def hosts(self, function: str, roots: frozenset[str]) -> list[str]:
         """The machines on which its relatives ran."""
-        return sorted({record.host for record in self.alike(function, roots) if record.host})
+        if (function, roots) not in self._hosts:
+            self._hosts[function, roots] = sorted({record.host for record in self.alike(function, roots) if record.host})
+        return self._hosts[function, roots]
 
     def size(self, function: str, roots: frozenset[str]) -> int | None:
         """The bytes that such a call keeps. None where nothing is known."""
-        sizes = [record.size for record in self.alike(function, roots)]
-        return int(statistics.median(sizes)) if sizes else None
+        if (function, roots) not in self._sizes:
+            sizes = [record.size for record in self.alike(function, roots)]
+            self._sizes[function, roots] = int(statistics.median(sizes)) if sizes else None
+        return self._sizes[function, roots]
 
 
 class Ancestors:

@@ -60,7 +60,8 @@ class Outlook:
     def __init__(self, store: Store, plan: Plan, rates: Prices | None = None) -> None:
         self.store, self.plan = store, plan
         self.notes: list[str] = []
-        self.sources: dict[str, int] = {}  # address -> bytes below it
+        self.sources = {node: list(sources(list(node.arguments.values()))) for node in plan.nodes()}
+        self.below: dict[str, int] = {}  # address of a source -> its bytes
         self.fingerprints = Fingerprints(self._pins())
         self.relatives, self.ancestors = Relatives(store), Ancestors(self.fingerprints.key)
         self.calibrated, self.cost = Relatives(measured(store)), Cost(rates or {})
@@ -71,10 +72,10 @@ class Outlook:
     def _pins(self) -> Resolved:
         """Digests of the sources, and what queries find; what cannot be read is noted, and everything that reads it counts as not cached."""
         pins, found = Pins(self.store.place, digests_of), Resolved()
-        for address in dict.fromkeys(address for node in self.plan.nodes() for address in sources(list(node.arguments.values())) if address):
+        for address in dict.fromkeys(address for addresses in self.sources.values() for address in addresses if address):
             try:
                 known = pins.pin(address)
-                found[address], self.sources[address] = known.pin, known.bytes
+                found[address], self.below[address] = known.pin, known.bytes
             except (ValueError, OSError, StoreError) as error:
                 self.notes.append(redact(f"data is not here: {error}"))
         try:
@@ -99,10 +100,10 @@ class Outlook:
             if self.schedule.state.get(key) == "pending":
                 row.to_run += 1
                 self._cost(row, node)
-                read |= dict.fromkeys(sources(list(node.arguments.values())))
+                read |= dict.fromkeys(self.sources[node])
                 if len(row.why) < REASONS and (why := self.why(node)) not in row.why:
                     row.why.append(why)
-        self.cost.read += sum(self.sources.get(address, 0) for address in read)  # once: a machine keeps what it decoded
+        self.cost.read += sum(self.below.get(address, 0) for address in read)  # once: a machine keeps what it decoded
         return list(found.values())
 
     def _cost(self, row: Stages, node: Node) -> None:

@@ -101,14 +101,15 @@ def test_a_run_whose_cost_is_not_known_asks(stockpot: Stockpot, copy: Path) -> N
     words = ("run", "soup", "smoke", "--store", str(copy), "--ray", "none", "--tracking", "none", "--limit_hours", "5")
     assert "no record tells how long tabulate (1) will take" in line(stockpot(*words))
     for answer, code in (("n", 2), ("y", 0)):
-        assert asked(answer, *words) == code
+        assert asked(answer, copy.parent / "cache", *words) == code
         assert bool(list(copy.glob("tabulate-*/record.json"))) == (code == 0)
 
 
-def asked(answer: str, *words: str) -> int:
+def asked(answer: str, cache: Path, *words: str) -> int:
     """The exit code of a command on a terminal on which somebody types an answer."""
     leader, follower = pty.openpty()
-    env = {**{name: value for name, value in os.environ.items() if name != "CI"}, "TERM": "xterm"}
+    own = {"TERM": "xterm", "STOCKPOT_CACHE": str(cache), "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
+    env = {name: value for name, value in os.environ.items() if name != "CI"} | own
     command = [sys.executable, "-m", "pipelines", *words]
     with subprocess.Popen(command, stdin=follower, stderr=follower, stdout=subprocess.DEVNULL, env=env) as process:
         os.close(follower)
