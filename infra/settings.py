@@ -21,6 +21,11 @@ def default_tracking() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI", "")
 
 
+def default_prices() -> str:
+    """`STOCKPOT_PRICES`, the file with the price of an hour of each kind of node, else "" (none)."""
+    return os.environ.get("STOCKPOT_PRICES", "")
+
+
 @functools.cache
 def secrets() -> tuple[str, ...]:
     """The values of all variables that are named as secrets are, longest first; short ones are words that stand elsewhere too."""

@@ -44,6 +44,11 @@ class Record:
             return digest(self.result["value"])
         return digest([[file["name"], file["digest"]] for file in self.result["files"]])
 
+    @property
+    def size(self) -> int:
+        """The bytes of its payload."""
+        return sum(file["size"] for file in self.result.get("files", ()))
+
     def within(self, where: str) -> Record:
         """The record itself. Raises IntegrityError where it names what does not lie in its own folder, or not so in any store."""
         named = [self.key, *([str(self.result["attempt"])] if "attempt" in self.result else [])]

@@ -62,6 +62,9 @@ class Relatives:
         self._records: dict[str, Record | None] = {}
         self._roots: dict[str, frozenset[str]] = {}
         self._alike: dict[tuple[str, frozenset[str]], list[Record]] = {}
+        self._hosts: dict[tuple[str, frozenset[str]], list[str]] = {}
+        self._sizes: dict[tuple[str, frozenset[str]], int | None] = {}
+        self._seconds: dict[tuple[str, frozenset[str], int | None], float | None] = {}
 
     def record(self, key: str) -> Record | None:
         if key not in self._records:
@@ -100,16 +103,38 @@ class Relatives:
 
     def seconds(self, function: str, roots: frozenset[str], steps: Any = None) -> float | None:
         """What such a call takes: the median of its relatives, by step where they have steps. None where nothing is known."""
-        taken = []
-        for record in self.alike(function, roots):
+        asked = function, roots, steps if isinstance(steps, int) else None
+        if asked not in self._seconds:
+            self._seconds[asked] = self._taken(self.alike(function, roots), asked[-1])
+        return self._seconds[asked]
+
+    def _taken(self, alike: list[Record], steps: int | None) -> float | None:
+        """Where relatives have several numbers of steps, a line through the fewest and the most: a start costs what many steps do."""
+        plain: list[float] = []
+        by: dict[int, list[float]] = {}
+        for record in alike:
             before = record.arguments.get("steps")
-            taken.append(record.seconds / before * steps if isinstance(steps, int) and before else record.seconds)
-        return statistics.median(taken) if taken else None
+            (by.setdefault(before, []) if steps is not None and isinstance(before, int) and before > 0 else plain).append(record.seconds)
+        if steps is None or not by:
+            return statistics.median(plain) if plain else None
+        few, many = min(by), max(by)
+        slope = (statistics.median(by[many]) - statistics.median(by[few])) / (many - few) if few < many else 0.0
+        if slope > 0:
+            return max(0.0, statistics.median(by[few]) + slope * (steps - few))
+        return statistics.median([*plain, *(taken / before * steps for before, several in by.items() for taken in several)])
+
+    def hosts(self, function: str, roots: frozenset[str]) -> list[str]:
+        """The machines on which its relatives ran."""
+        if (function, roots) not in self._hosts:
+            self._hosts[function, roots] = sorted({record.host for record in self.alike(function, roots) if record.host})
+        return self._hosts[function, roots]
 
     def size(self, function: str, roots: frozenset[str]) -> int | None:
         """The bytes that such a call keeps. None where nothing is known."""
-        sizes = [sum(file["size"] for file in record.result.get("files", ())) for record in self.alike(function, roots)]
-        return int(statistics.median(sizes)) if sizes else None
+        if (function, roots) not in self._sizes:
+            sizes = [record.size for record in self.alike(function, roots)]
+            self._sizes[function, roots] = int(statistics.median(sizes)) if sizes else None
+        return self._sizes[function, roots]
 
 
 class Ancestors:

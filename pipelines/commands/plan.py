@@ -21,6 +21,9 @@ from infra.store import Store
 from infra.store.found import resolve
 from infra.store.pins import Pins, sources
 from infra.store.relatives import Ancestors, Difference, Relatives
+from pipelines.commands.calibrate import measure, measured
+from pipelines.commands.cost import Cost, Prices, prices
+from pipelines.commands.cost import told as cost_told
 from pipelines.commands.session import open_store
 from pipelines.commands.studies import Where, chosen, option
 from pipelines.commands.text import clock, columns, counted, size
@@ -33,6 +36,8 @@ class Options(Where):
     """How to look at a plan."""
 
     cpus: int | None = option(None, "CPUs that the estimate counts on (default: all)")
+    prices: str = option("", "YAML with the price of an hour of a gpu and of a cpu node (default: $STOCKPOT_PRICES)")
+    calibrate: bool = option(False, "first measure a few steps of one trial on this machine, where records of like stages are missing")
     json: bool = option(False, "the plan as JSON")
 
 
@@ -52,20 +57,25 @@ class Stages:
 class Outlook:
     """A plan against a store."""
 
-    def __init__(self, store: Store, plan: Plan) -> None:
+    def __init__(self, store: Store, plan: Plan, rates: Prices | None = None) -> None:
         self.store, self.plan = store, plan
         self.notes: list[str] = []
+        self.sources = {node: list(sources(list(node.arguments.values()))) for node in plan.nodes()}
+        self.below: dict[str, int] = {}  # address of a source -> its bytes
         self.fingerprints = Fingerprints(self._pins())
         self.relatives, self.ancestors = Relatives(store), Ancestors(self.fingerprints.key)
+        self.calibrated, self.cost = Relatives(measured(store)), Cost(rates or {})
+        self._sizes: dict[str, int] = {}
         self.schedule = Schedule(plan, self.fingerprints.key, store.done)
         self.nodes = {self.fingerprints.key(node): node for node in reversed(plan.nodes())}
 
     def _pins(self) -> Resolved:
         """Digests of the sources, and what queries find; what cannot be read is noted, and everything that reads it counts as not cached."""
         pins, found = Pins(self.store.place, digests_of), Resolved()
-        for address in dict.fromkeys(address for node in self.plan.nodes() for address in sources(list(node.arguments.values())) if address):
+        for address in dict.fromkeys(address for addresses in self.sources.values() for address in addresses if address):
             try:
-                found[address] = pins.pin(address).pin
+                known = pins.pin(address)
+                found[address], self.below[address] = known.pin, known.bytes
             except (ValueError, OSError, StoreError) as error:
                 self.notes.append(redact(f"data is not here: {error}"))
         try:
@@ -76,10 +86,11 @@ class Outlook:
         return found
 
     def stages(self) -> list[Stages]:
-        """The functions of the plan in the order in which they come."""
+        """The functions of the plan in the order in which they come; what they cost is in `cost` afterwards. Once."""
         found: dict[str, Stages] = {}
         keys = [self.fingerprints.key(node) for node in self.plan.nodes()]
         done = self.store.done(keys)
+        read: dict[str, None] = {}
         for key in keys:
             if (node := self.nodes.pop(key, None)) is None:
                 continue
@@ -89,16 +100,51 @@ class Outlook:
             if self.schedule.state.get(key) == "pending":
                 row.to_run += 1
                 self._cost(row, node)
+                read |= dict.fromkeys(self.sources[node])
                 if len(row.why) < REASONS and (why := self.why(node)) not in row.why:
                     row.why.append(why)
+        self.cost.read += sum(self.below.get(address, 0) for address in read)  # once: a machine keeps what it decoded
         return list(found.values())
 
     def _cost(self, row: Stages, node: Node) -> None:
-        roots = self.ancestors.roots(node)
-        seconds = self.relatives.seconds(node.function, roots, node.arguments.get("steps"))
-        kept = self.relatives.size(node.function, roots)
+        seconds, hosts = self.seconds(node)
+        kept = self.size(node)
         row.seconds = None if seconds is None or row.seconds is None else row.seconds + seconds
         row.bytes = None if kept is None or row.bytes is None else row.bytes + kept
+        self.cost.add(node.function, node.on, seconds, hosts)
+        self.cost.written += kept or 0
+        for child in dict.fromkeys(children(list(node.arguments.values()))):
+            self.cost.read += self._input(child)
+
+    def seconds(self, node: Node) -> tuple[float | None, list[str]]:
+        """What a stage takes, and where its relatives ran; those of a calibration where the store has none."""
+        roots, steps = self.ancestors.roots(node), node.arguments.get("steps")
+        for relatives in (self.relatives, self.calibrated):
+            if (seconds := relatives.seconds(node.function, roots, steps)) is not None:
+                return seconds, relatives.hosts(node.function, roots)
+        return None, []
+
+    def unknown(self) -> list[Node]:
+        """Stages to run of which no record tells the time, one of each kind."""
+        found: dict[tuple[str, frozenset[str]], Node] = {}
+        for key, node in self.schedule.nodes.items():
+            if self.schedule.state[key] == "pending" and node.function in self.cost.unknown and self.seconds(node)[0] is None:
+                found.setdefault((node.function, self.ancestors.roots(node)), node)
+        return list(found.values())
+
+    def size(self, node: Node) -> int | None:
+        """The bytes that a stage is going to keep."""
+        roots = self.ancestors.roots(node)
+        kept = self.relatives.size(node.function, roots)
+        return self.calibrated.size(node.function, roots) if kept is None else kept
+
+    def _input(self, node: Node) -> int:
+        """The bytes that a stage reads which takes this node; 0 where they are not known."""
+        key = self.fingerprints.key(node)
+        if key not in self._sizes:
+            record = self.relatives.record(key) if self.schedule.state.get(key) == "hit" else None
+            self._sizes[key] = record.size if record else self.size(node) or 0
+        return self._sizes[key]
 
     def why(self, node: Node) -> str:
         """Why a node is not cached: what differs from its nearest recorded relative."""
@@ -134,13 +180,19 @@ def total(values: Sequence[float | None]) -> float | None:
 def main(argv: Sequence[str]) -> int:
     asked = chosen(argv, "plan", Options)
     options: Options = asked.options
-    outlook = Outlook(open_store(options, create=False, optional=True), asked.study.plan())
+    rates, plan = prices(options.prices), asked.study.plan()
+    store = open_store(options, create=options.calibrate, optional=True)
+    outlook = Outlook(store, plan, rates)
     stages = outlook.stages()
-    trials = [node for node in outlook.schedule.nodes.values() if node.sweep]
+    if options.calibrate and outlook.cost.unknown:
+        measure(store, plan, outlook.unknown())
+        outlook = Outlook(store, plan, rates)
+        stages = outlook.stages()
+    trials = [key for key, node in outlook.schedule.nodes.items() if node.sweep]
     facts: dict[str, Any] = {
         "study": asked.name, "preset": asked.preset, "store": outlook.store.url, "stages": [dataclasses.asdict(row) for row in stages],
-        "to_run": sum(row.to_run for row in stages), "trials": len({node for node in asked.study.plan().nodes() if node.sweep}),
-        "trials_to_run": sum(outlook.schedule.state[outlook.fingerprints.key(node)] == "pending" for node in trials),
+        "to_run": sum(row.to_run for row in stages), "trials": sum(1 for node in plan.nodes() if node.sweep),
+        "trials_to_run": sum(outlook.schedule.state[key] == "pending" for key in trials), "cost": outlook.cost.facts(),
         "cpus": options.cpus or os.cpu_count() or 1, "seconds": total([row.seconds for row in stages]), "bytes": total([row.bytes for row in stages]),
         "notes": outlook.notes,
     }  # fmt: skip
@@ -165,4 +217,5 @@ def told(facts: dict[str, Any]) -> str:
     if facts["seconds"] is not None:
         work = f"about {clock(facts['seconds'])} of work, {clock(facts['seconds'] / facts['cpus'])} on {facts['cpus']} CPUs"
     kept = f", {size(facts['bytes'])} to keep" if facts["bytes"] is not None else ""
-    return "\n".join([*lines, f"{counted(facts['to_run'], 'stage')} to run, {facts['trials_to_run']} of {facts['trials']} trials: {work}{kept}"])
+    lines.append(f"{counted(facts['to_run'], 'stage')} to run, {facts['trials_to_run']} of {facts['trials']} trials: {work}{kept}")
+    return "\n".join([*lines, *cost_told(facts["cost"])])

@@ -7,17 +7,20 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from pipelines.commands.limit import Asked, agree
 from pipelines.commands.session import Session, command_line, open_store
 from pipelines.commands.studies import chosen
 
 
 def main(argv: Sequence[str]) -> int:
-    name, preset, study, options = chosen(argv, "run")
+    name, preset, study, options = chosen(argv, "run", Asked)
+    plan = study.plan()
+    agree(plan, options)
     store = open_store(options)
     session = Session(store, options, command_line(["run", *argv]))
     status = "killed"
     try:
-        finished = session.run(study.plan(), study=name, preset=preset, params=plain(study))
+        finished = session.run(plan, study=name, preset=preset, params=plain(study))
         status = "finished" if finished.complete else "failed"
         if finished.complete:
             from pipelines.report.leave import leave

@@ -72,6 +72,12 @@ def count(to: int, scale: float = 1.0, pause: float = 0.0, *, run: Any) -> list[
 
 
 @revision(1)
+def walk(start: float, steps: int) -> float:
+    """As far as its steps."""
+    return start + steps
+
+
+@revision(1)
 def unlucky(index: int, bad: int, kind: str = "diverged") -> float:
     """Fails for the index `bad`, in the way that `kind` names."""
     if index == bad:

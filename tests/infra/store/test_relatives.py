@@ -65,6 +65,15 @@ def test_costs_are_those_of_models_from_the_same_root_by_step(tmp_path: Path) ->
     assert relatives.seconds("f", frozenset({"base-3"})) is None
 
 
+def test_what_a_start_takes_is_told_apart_by_two_numbers_of_steps(tmp_path: Path) -> None:
+    """3 s to start and 0.5 s a step; where more steps took no longer, a start is not told apart."""
+    trained = [record(f"f-{i}", {"steps": steps}, inputs=("base-1",), seconds=3 + steps / 2) for i, steps in enumerate((4, 20, 20))]
+    noise = [record(f"g-{i}", {"steps": steps}, inputs=("base-1",), seconds=2.0) for i, steps in enumerate((4, 20))]
+    relatives, roots = store_of(tmp_path, record("base-1", {}), *trained, *noise), frozenset({"base-1"})
+    assert relatives.seconds("f", roots, 1000) == 503.0 and relatives.seconds("f", roots, 4) == 5.0
+    assert relatives.seconds("g", roots, 40) == 12.0  # the median of 2 s for 4 steps and 2 s for 20, by step
+
+
 def test_a_damaged_record_is_passed_over(tmp_path: Path) -> None:
     relatives = store_of(tmp_path, record("f-1", {"a": 1}))
     (tmp_path / "f-2").mkdir()
