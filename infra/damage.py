@@ -49,8 +49,9 @@ class Damage:
         """Take in what a job found damaged among its inputs, {key: node}; returns why that cannot be helped, or ""."""
         self.store.forget(key for key, _, _ in outcome.damaged)
         lacking: dict[str, tuple[str, str]] = {}
-        for key, attempt, reason in outcome.damaged:
-            record = self.store.record(key)
+        searches = {trial["key"]: key for key, node in inputs.items() if node.search for trial in self.store.load(key)}
+        for trial, attempt, reason in outcome.damaged:
+            key, record = searches.get(trial, trial), self.store.record(trial)
             if record is not None and record.result.get("attempt") != attempt:
                 continue  # computed again meanwhile
             if key not in inputs:
@@ -59,7 +60,9 @@ class Damage:
                 continue  # under way
             if key in self.retired:
                 return f"{reason}, after it was computed again in this run; check the store with: stockpot verify"
-            lacking[key] = (attempt, reason)
+            if key != trial:  # what a search found is made again by it: itself a value, it has no attempt
+                self.store.retire(trial, attempt)
+            lacking[key] = (attempt if key == trial else "", reason)
         self._reopen({key: inputs[key] for key in lacking}, lacking)
         self.look()
         return ""
@@ -71,7 +74,7 @@ class Damage:
         self.store.fetch(suspects)
         for key in suspects:
             record = self.store.record(key)
-            if record is not None and record.result.get("attempt") != self.found[key]:
+            if record is not None and record.result.get("attempt", "") != self.found[key]:
                 del self.found[key]
 
     def retire(self, keys: Iterable[str]) -> None:

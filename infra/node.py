@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from infra.search import Search
 from infra.space import Point
 
 
@@ -32,7 +33,10 @@ class Sweep:
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """A call not yet made. `point` and `sweep` say which trial of which sweep it is; they, `on` and `label` are not identity."""
+    """A call not yet made. `point` and `sweep` say which trial of which sweep it is; they, `on` and `label` are not identity.
+
+    With `search` it is many calls of `fn`, each with a point of a space.
+    """
 
     fn: Callable[..., Any]
     arguments: Mapping[str, Any]
@@ -41,10 +45,11 @@ class Node:
     label: str = ""
     sweep: Sweep | None = None
     point: Point = field(default_factory=dict)
+    search: Search | None = None
 
     @property
     def function(self) -> str:
-        return self.fn.__name__
+        return "search" if self.search else self.fn.__name__
 
     @property
     def title(self) -> str:
