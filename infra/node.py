@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from infra.search import Search
+from infra.identity import makes_checkpoint
+from infra.search import Search, nth_best
 from infra.space import Point
 
 
@@ -50,6 +51,11 @@ class Node:
     @property
     def function(self) -> str:
         return "search" if self.search else self.fn.__name__
+
+    @property
+    def makes_checkpoint(self) -> bool:
+        """Whether it gives a model: no search does, but each of its best is one."""
+        return not self.search and makes_checkpoint(self.arguments["found"].fn if self.fn is nth_best else self.fn)
 
     @property
     def title(self) -> str:

@@ -19,7 +19,7 @@ from infra.damage import Damage
 from infra.errors import BAD_INPUT, INTEGRITY, BackendLost, StoreError
 from infra.finished import Finished
 from infra.hygiene import check
-from infra.identity import digest, drawn, makes_checkpoint
+from infra.identity import digest, drawn
 from infra.job import Job, Outcome, Ref, Site, refer
 from infra.node import Node, children
 from infra.schedule import Schedule, survivors
@@ -283,7 +283,7 @@ class Runner:
 
     def _note(self, node: Node, state: str, **facts: Any) -> None:
         """Tell the journal about a node that makes a checkpoint, as its annotation says."""
-        if makes_checkpoint(node.fn) and not node.search:
+        if node.makes_checkpoint:
             params = {path: value.title if isinstance(value, Node) else value for path, value in node.point.items()}
             of = {"fingerprint": self.fingerprints.of(node), "function": node.function, "label": node.title, "params": params}
             self.journal.write("node", **of, state=state, is_checkpoint=True, **facts)

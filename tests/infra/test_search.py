@@ -11,7 +11,7 @@ import pytest
 from infra.dag import ASHA, Node, Optuna, Random, call, draw, search, sweep, top
 from infra.search import Rungs
 from infra.space import LogUniform, Space, Uniform
-from tests.infra.toys import add, climb, count, number
+from tests.infra.toys import add, climb, climbed, count, number
 from tests.infra.world import Refuses, World
 
 SPACE: Space = {"slope": Uniform(0.0, 1.0)}
@@ -101,16 +101,21 @@ def test_an_interrupted_search_ends_as_one_that_was_not(searcher: Any, tmp_path:
     assert ran.value(node)[:7] == expected[:7] and len(ran.value(node)) == 8 and len(killed.journal("running")) <= 1
 
 
-def test_a_payload_of_a_trial_that_is_gone_is_made_again(world: World) -> None:
-    node = searched()
+def test_payloads_of_trials_that_are_gone_or_spoiled_are_made_again(world: World) -> None:
+    """Its record and all of one, and the bytes of two others; nothing else of the search is."""
+    node = search(climbed, over=SPACE, n=6, searcher=Random(3), monitor=1, to=2)
+    best = {str(i): each for i, each in enumerate(top(node, 3))}
     trials = world.run(s=node).value(node)
-    best = max(trials, key=lambda trial: trial["value"])
-    shutil.rmtree(world.folder / "store" / best["key"])
-    world = World(world.folder)
-    (first,) = top(node, 1)
-    finished = world.run(a=first)
-    assert finished.value(first)[-1] == best["value"] and ("damaged", "climb") in world.told
-    assert finished.value(node) == trials
+    ranked = sorted(trials, key=lambda trial: -trial["value"])
+    shutil.rmtree(world.folder / "store" / ranked[0]["key"])
+    for trial in ranked[1:3]:
+        next((world.folder / "store" / trial["key"]).glob("attempts/*/open_clip_model.safetensors")).write_bytes(b"")
+    world.store.forget([trial["key"] for trial in trials])
+    finished = world.run(**best)
+    tops = [float(dict(finished.value(each).tensors())["visual.weight"][-1]) for each in best.values()]
+    assert tops == pytest.approx([trial["value"] for trial in ranked[:3]])
+    assert finished.exit_code == 0 and finished.value(node) == trials and ("damaged", "search") in world.told
+    assert sum(event["key"].startswith("climbed") for event in world.journal("running")) == 3
 
 
 def test_what_is_learned_is_better_than_chance(world: World) -> None:

@@ -133,8 +133,12 @@ def rows(n: int) -> Predictions:
 def tensor(n: int, pause: float = 0.0) -> Checkpoint:
     """n float32 numbers."""
     time.sleep(pause)
+    return holding(np.ones(int(n), np.float32))
+
+
+def holding(values: Any) -> Checkpoint:
     spec = {"kind": "open_clip", "name": "toy", "model_cfg": {}, "preprocess_cfg": {}, "ancestry": "a" * 64}
-    return Checkpoint.of({"visual.weight": np.ones(int(n), np.float32)}, spec)
+    return Checkpoint.of({"visual.weight": np.asarray(values, np.float32)}, spec)
 
 
 @revision(1)
@@ -218,6 +222,12 @@ def climb(to: int, slope: float, monitor: int = 1, bad: float = -1.0, marker: st
         if marker not in ("", "always") and step == 3 and passed(marker) == 3:
             os.kill(os.getpid(), signal.SIGKILL)
     return heights
+
+
+@revision(1)
+def climbed(to: int, slope: float, monitor: int = 1, *, run: Any) -> Checkpoint:
+    """As `climb`, with a payload."""
+    return holding(climb(to, slope, monitor, run=run))
 
 
 def passed(marker: str) -> int:
