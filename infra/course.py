@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
-from infra.errors import StoreError
+from infra.errors import IntegrityError, StoreError
 from infra.identity import Canon, digest, makes_checkpoint, revision_of
 from infra.job import Job, Outcome, Ref, referred
 from infra.node import Node
@@ -26,6 +26,7 @@ from infra.search import DONE, FAILED, STOPPED, Drawn, Random, Rungs, Search, Su
 from infra.space import Point, place
 from infra.store import Record, Store
 from infra.store.pins import pinned
+from infra.store.record import NAME
 from infra.tracking.journal import Journal
 from infra.worker import environment, execute, failed
 
@@ -45,8 +46,14 @@ def chosen(node: Node, store: Store, key: Callable[[Node], str]) -> dict[str, Re
     """What a place in a search's ranking stands for, where that has so many trials; {} for any other node."""
     if node.fn is not nth_best:
         return {}
-    trials = ranking(store.load(key(node.arguments["found"])), node.arguments["stopped"])
-    return {"model": Ref(trials[node.arguments["place"]]["key"])} if node.arguments["place"] < len(trials) else {}
+    search, place = key(node.arguments["found"]), node.arguments["place"]
+    try:
+        keys = [trial["key"] for trial in ranking(store.load(search), node.arguments["stopped"])]
+        if not all(NAME.fullmatch(key) for key in keys):
+            raise ValueError("a key is no name")
+    except (KeyError, TypeError, ValueError) as error:
+        raise IntegrityError(f"{store.place.at(search)}: not the trials of a search ({error}); remove the folder to search again") from None
+    return {"model": Ref(keys[place])} if place < len(keys) else {}
 
 
 def trial_job(job: Job, index: int, point: Point) -> Job:
@@ -89,8 +96,10 @@ class Course:
         """Take up what an earlier attempt has left, as far as it can be read."""
         folder = f"{self.job.key}/state/trials"
         for data in self.store.place.read_many(f"{folder}/{name}" for name in self.store.place.names(folder)).values():
-            with contextlib.suppress(ValueError, TypeError, IndexError):
+            with contextlib.suppress(ValueError, TypeError, IndexError, AttributeError):
                 trial = Trial(**json.loads(data or b""))
+                if trial.point.keys() != self.search.over.keys():
+                    continue
                 trial.looks = [(int(step), float(value), bool(stop)) for step, value, stop in trial.looks]
                 last = range(self.search.n)[trial.index]
                 self.trials += [Trial(index) for index in range(len(self.trials), last + 1)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from infra.dag import ASHA, Node, Optuna, Random, call, draw, search, sweep, top
+from infra.errors import IntegrityError
 from infra.search import Rungs
 from infra.space import LogUniform, Space, Uniform
 from tests.infra.toys import add, climb, climbed, count, number
@@ -116,6 +118,17 @@ def test_payloads_of_trials_that_are_gone_or_spoiled_are_made_again(world: World
     assert tops == pytest.approx([trial["value"] for trial in ranked[:3]])
     assert finished.exit_code == 0 and finished.value(node) == trials and ("damaged", "search") in world.told
     assert sum(event["key"].startswith("climbed") for event in world.journal("running")) == 3
+
+
+def test_a_record_that_is_not_of_a_search_is_an_integrity_error(world: World) -> None:
+    node = searched(2)
+    finished = world.run(s=node)
+    path = world.folder / "store" / finished.fingerprints.key(node) / "record.json"
+    record = json.loads(path.read_text())
+    for value in (3, [{"key": 1}], [{**record["result"]["value"][0], "state": "done", "key": "../elsewhere"}]):
+        path.write_text(json.dumps({**record, "result": {"value": value}}))
+        with pytest.raises(IntegrityError, match="not the trials of a search"):
+            World(world.folder).run(a=top(node, 1)[0])
 
 
 def test_what_is_learned_is_better_than_chance(world: World) -> None:
