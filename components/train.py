@@ -56,6 +56,7 @@ def train(
     params: globs over the checkpoint's names, the first match wins and `!pattern` freezes; what nothing matches is frozen, and frozen
     means byte-identical in the result. reference: a second checkpoint that the objective compares with. 0 steps return `init`.
     Interrupted and resumed it gives the same losses and weights, on a CPU bit for bit. Diverged names the step whose loss is not finite.
+    A search may stop it where its monitor looks: it gives the weights that the monitor keeps, and says so in the checkpoint's facts.
     """
     import torch
 
@@ -75,7 +76,7 @@ def train(
     examples = opened(data, run)
     batches = Batches(examples, targets(examples, module, objective), objective, module, update.seed)  # type: ignore[attr-defined]
     watch = Watch(monitor, module, live, run)
-    start, loss, losses = 0, None, []
+    start, loss, losses, stopped = 0, None, [], dict[str, int]()
 
     if folder := run.restore():
         groups, facts = state.read(folder)
@@ -108,6 +109,10 @@ def train(
         if watch.due(step + 1, steps):
             watch.look(step + 1)
             training(bound)
+            if run.enough(step + 1, steps, watch.worth):
+                settled()
+                stopped = {"stopped": step + 1}
+                break
         run.checkpoint(step + 1, write)
 
     watch.back()
@@ -123,6 +128,7 @@ def train(
         "skipped": len(examples.skipped),
         "loss": loss,
         "monitor": watch.seen,
+        **stopped,
     }
     return result(init, live, stage)
 
@@ -178,6 +184,12 @@ class Watch:
 
     def due(self, step: int, steps: int) -> bool:
         return self.monitor is not None and (step % self.monitor.every == 0 or step == steps)
+
+    @property
+    def worth(self) -> float:
+        """The score of what is kept by now, its sign so that more is better."""
+        assert self.monitor is not None and self.seen is not None
+        return float(self.seen["value"]) * (1 if self.monitor.metric.ascending else -1)
 
     def look(self, step: int) -> None:
         """Score the module as it is; remember its weights where they are better than all before."""

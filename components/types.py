@@ -118,6 +118,9 @@ class Run(Protocol):
     def log(self, step: int, **metrics: float) -> None:
         """Report finite numbers at a step."""
 
+    def enough(self, step: int, steps: int, value: float) -> bool:
+        """Tell what the result would be worth at this of so many steps, more being better; whether a search stops the trial: it then returns that."""
+
     def map(self, fn: Callable[..., T], items: Sequence[Mapping[str, Any]]) -> list[T]:
         """The results of the module-level `fn(**item)`, in item order."""
 
@@ -148,6 +151,9 @@ class Local:
 
     def log(self, step: int, **metrics: float) -> None:
         self.history.append((step, metrics))
+
+    def enough(self, step: int, steps: int, value: float) -> bool:
+        return False
 
     def map(self, fn: Callable[..., T], items: Sequence[Mapping[str, Any]]) -> list[T]:
         return in_order(fn, items)

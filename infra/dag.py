@@ -11,9 +11,13 @@ from typing import Any
 from infra.hygiene import check
 from infra.identity import Canon, Json, digest, name_of, parameters, revision_of
 from infra.node import CPU, GPU, Node, Resources, Sweep, children
+from infra.search import ASHA, Optuna, Random, Search, nth_best
 from infra.space import Point, Space, draw, grid, place
 
-__all__ = ["CPU", "GPU", "Fingerprints", "Node", "Plan", "Resources", "Space", "call", "children", "draw", "grid", "sweep"]
+__all__ = [
+    "ASHA", "CPU", "GPU", "Fingerprints", "Node", "Optuna", "Plan", "Random", "Resources", "Space", "call", "children", "draw", "grid", "search",
+    "sweep", "top",
+]  # fmt: skip
 
 _groups = itertools.count()
 _checked = Canon(node=lambda value: "" if isinstance(value, Node) else None)  # refuses, early, what has no identity
@@ -52,6 +56,43 @@ def sweep(fn: Callable[..., Any], *, over: Sequence[Point], on: Resources = CPU,
     return [Node(fn, place(arguments, point), on, None, f"{label or fn.__name__} {i}", group, point) for i, point in enumerate(over)]
 
 
+def search(
+    fn: Callable[..., Any],
+    *,
+    over: Space,
+    n: int,
+    monitor: Any,
+    scheduler: ASHA | None = None,
+    searcher: Random | Optuna = Random(),  # noqa: B008
+    on: Resources = CPU,
+    label: str = "",
+    **arguments: Any,
+) -> Node:
+    """One node that makes `n` trials `fn(**arguments, monitor=monitor)` at points of a space and records every one, stopped early or not.
+
+    `fn` tells `run.enough` what its `monitor` sees. A trial that was not stopped is the call that a sweep would make, and found where one did.
+    """
+    if "monitor" not in parameters(fn):
+        raise ValueError(f"{fn.__name__}() has no monitor by which a search could choose; search a component that takes one")
+    if n < 1 or not over or monitor is None:
+        raise ValueError(f"a search of {n} trials over {len(over)} knobs by {monitor}: give at least one of each, and a monitor")
+    given = {**arguments, "monitor": monitor}
+    call(fn, on=on, **place(given, draw(over, 1, seed=0)[0]))
+    what = Search(dict(over), n, scheduler, searcher)
+    _checked(what)
+    return Node(fn, given, on, None, label, search=what)
+
+
+def top(found: Node, k: int, *, stopped: bool = False) -> list[Node]:
+    """What the `k` best trials of a search gave, by what its monitor saw, the best first and of equals the earlier; each is a copy of its own.
+
+    stopped: also trials that were stopped early.
+    """
+    if found.search is None or not 1 <= k <= found.search.n:
+        raise ValueError(f"top {k} of {found.title}: give a search, and 1 to as many as it has trials")
+    return [call(nth_best, found=found, place=i, stopped=stopped, label=f"{found.title} best {i + 1}") for i in range(k)]
+
+
 class Fingerprints:
     """The identity of nodes, given what the sources' addresses were pinned to.
 
@@ -81,11 +122,15 @@ class Fingerprints:
         """From now on the node computes the call with these arguments, whose nodes were reduced before."""
         above = children(list(arguments.values()))
         if arguments is not node.arguments or any(self.of(child) != self.whole(child) for child in above):
-            present = self._present.arguments(node.fn, arguments)
+            present = self._searched(node, self._present.arguments(node.fn, arguments))
             self._reduced[self.whole(node)] = digest([node.function, revision_of(node.fn), present])
 
     def arguments(self, node: Node) -> dict[str, Json]:
-        return self.canon.arguments(node.fn, node.arguments)
+        return self._searched(node, self.canon.arguments(node.fn, node.arguments))
+
+    def _searched(self, node: Node, arguments: dict[str, Json]) -> dict[str, Json]:
+        """Of a search, also what it calls and how it chooses."""
+        return {"of": node.fn.__name__, **arguments, "search": self.canon(node.search)} if node.search else arguments
 
     def name(self, node: Node) -> str:
         return f"{node.function}-{self.whole(node)}"

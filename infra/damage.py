@@ -49,17 +49,21 @@ class Damage:
         """Take in what a job found damaged among its inputs, {key: node}; returns why that cannot be helped, or ""."""
         self.store.forget(key for key, _, _ in outcome.damaged)
         lacking: dict[str, tuple[str, str]] = {}
-        for key, attempt, reason in outcome.damaged:
-            record = self.store.record(key)
+        search = next((key for key, node in inputs.items() if node.search), "")
+        for found, attempt, reason in outcome.damaged:
+            key, record = found if found in inputs or not search else search, self.store.record(found)
             if record is not None and record.result.get("attempt") != attempt:
                 continue  # computed again meanwhile
             if key not in inputs:
                 return f"{reason}; a query found it in the store, and this plan cannot compute it again: exclude {key}, or run again what made it"
-            if self.schedule.state[self.fingerprints.name(inputs[key])] in ("pending", "running"):
-                continue  # under way
-            if key in self.retired:
+            under_way = self.schedule.state[self.fingerprints.name(inputs[key])] in ("pending", "running")
+            if found in self.retired and (not under_way if key == found else record is not None):
                 return f"{reason}, after it was computed again in this run; check the store with: stockpot verify"
-            lacking[key] = (attempt, reason)
+            if key != found and self.store.retire(found, attempt):  # what a search found is made again by it: itself a value, it has no attempt
+                self.retired.add(found)
+            if under_way:
+                continue
+            lacking[key] = (attempt if key == found else "", reason)
         self._reopen({key: inputs[key] for key in lacking}, lacking)
         self.look()
         return ""
@@ -71,7 +75,7 @@ class Damage:
         self.store.fetch(suspects)
         for key in suspects:
             record = self.store.record(key)
-            if record is not None and record.result.get("attempt") != self.found[key]:
+            if record is not None and record.result.get("attempt", "") != self.found[key]:
                 del self.found[key]
 
     def retire(self, keys: Iterable[str]) -> None:

@@ -81,6 +81,11 @@ def drawn(fn: Callable[..., Any]) -> str:
     return next((name for name, mark in marks(fn).items() if mark == "draws"), "")
 
 
+def makes_checkpoint(fn: Callable[..., Any]) -> bool:
+    """Whether a function gives a model, as its annotation says."""
+    return any(kind in str(fn.__annotations__.get("return")) for kind in ("Checkpoint", "Combination"))
+
+
 @cached
 def parameters(fn: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """The parameters that are identity: all but `run`."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from infra.node import Node, Resources
+from infra.search import Search
 from infra.space import Point
 
 
@@ -51,7 +52,10 @@ class Site:
 
 @dataclass(frozen=True)
 class Job:
-    """A node ready to run: dependencies are `Ref`s, sources are pinned, everything that the record will say is here."""
+    """A node ready to run: dependencies are `Ref`s, sources are pinned, everything that the record will say is here.
+
+    Of a search the sources are not pinned yet: its trials are jobs of their own, whose sources are pinned by `pins`.
+    """
 
     key: str
     fingerprint: str
@@ -65,13 +69,15 @@ class Job:
     data: tuple[Any, ...] = ()
     members: tuple[int, ...] | None = None
     attempt: int = 1
+    search: Search | None = None
+    pins: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Outcome:
     """How a job ended: `state` is done, failed, stopped, lost (its process went away) or maps (`errors.Maps`; a backend's own).
 
-    damaged: (key, attempt, what is wrong) of inputs that are not as recorded.
+    damaged: (key, attempt, what is wrong) of inputs that are not as recorded. recorded: the key of the record, where it is another.
     """
 
     key: str
@@ -84,3 +90,4 @@ class Outcome:
     seconds: float = 0.0
     retried: Mapping[str, int] = field(default_factory=dict)  # requests to the store, by kind of failure
     damaged: tuple[tuple[str, str, str], ...] = ()
+    recorded: str = ""

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from infra.identity import makes_checkpoint
+from infra.search import Search, nth_best
 from infra.space import Point
 
 
@@ -32,7 +34,10 @@ class Sweep:
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """A call not yet made. `point` and `sweep` say which trial of which sweep it is; they, `on` and `label` are not identity."""
+    """A call not yet made. `point` and `sweep` say which trial of which sweep it is; they, `on` and `label` are not identity.
+
+    With `search` it is many calls of `fn`, each with a point of a space.
+    """
 
     fn: Callable[..., Any]
     arguments: Mapping[str, Any]
@@ -41,10 +46,16 @@ class Node:
     label: str = ""
     sweep: Sweep | None = None
     point: Point = field(default_factory=dict)
+    search: Search | None = None
 
     @property
     def function(self) -> str:
-        return self.fn.__name__
+        return "search" if self.search else self.fn.__name__
+
+    @property
+    def makes_checkpoint(self) -> bool:
+        """Whether it gives a model: no search does, but each of its best is one."""
+        return not self.search and makes_checkpoint(self.arguments["found"].fn if self.fn is nth_best else self.fn)
 
     @property
     def title(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import math
 import os
 import socket
 import time
@@ -26,6 +27,7 @@ from infra.tracking.journal import Journal
 POLL = 0.5  # seconds between two looks at the flag
 
 Map = Callable[[Callable[..., Any], Sequence[Mapping[str, Any]]], list[Any]]
+Judge = Callable[[int, float], bool]  # whether a trial that would give this value at this step is to stop
 
 
 def in_order(fn: Callable[..., Any], items: Sequence[Mapping[str, Any]]) -> list[Any]:
@@ -38,16 +40,28 @@ class WorkerRun:
 
     rank, world = 0, 1
 
-    def __init__(self, job: Job, store: Store, journal: Journal, scratch: str, map: Map, parallel: int = 1) -> None:
+    def __init__(
+        self, job: Job, store: Store, journal: Journal, scratch: str, map: Map, parallel: int = 1, judge: Judge | None = None
+    ) -> None:  # fmt: skip
         self.dir, self.cache, self.cache_limit, self.map, self.parallel = scratch, job.place.cache, job.place.cache_limit, map, parallel
         self._job, self._store, self._journal = job, store, journal
         attempt = f"{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"  # nobody else writes what is named so
         self._states = States(store.place, job.key, attempt, scratch, beside(self.cache, store.place))
         self._states.failed = self._unsaved
         self._saved = self._looked = time.monotonic()
+        self.looks: list[tuple[int, float]] = []  # what `enough` was told
+        self.stopped = 0  # the step at which it said so
+        self._judge = judge or (lambda step, value: False)
 
     def log(self, step: int, **metrics: float) -> None:
         self._journal.write("metric", fingerprint=self._job.fingerprint, step=step, values=metrics)
+
+    def enough(self, step: int, steps: int, value: float) -> bool:
+        if not math.isfinite(value):
+            raise ValueError(f"the monitor saw {value} at step {step}, by which no trial can be chosen; give it another metric")
+        self.looks.append((step, value))
+        self.stopped = step if self._judge(step, value) and step < steps else 0
+        return self.stopped > 0
 
     def manifest(self, digest: str) -> Manifest:
         return manifest.read(self._store.place, digest)
@@ -100,6 +114,9 @@ class Guest:
 
     def log(self, step: int, **metrics: float) -> None:
         pass
+
+    def enough(self, step: int, steps: int, value: float) -> bool:
+        return False
 
     def map(self, fn: Callable[..., Any], items: Sequence[Mapping[str, Any]]) -> list[Any]:
         raise AssertionError("maps do not nest")

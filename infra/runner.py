@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from infra.claims import Claims
 from infra.courier import tell_to_stop
+from infra.course import chosen
 from infra.dag import Fingerprints, Plan
 from infra.damage import Damage
 from infra.errors import BAD_INPUT, INTEGRITY, BackendLost, StoreError
@@ -189,11 +190,13 @@ class Runner:
         self.fingerprints.reduce(node, arguments)
         if (one := self.fingerprints.canon.member(node.fn, arguments)) is not None:
             arguments = {**arguments, drawn(node.fn): Ref(one.key)}
-        ready = {field: refer(pinned(value, self.pins), self.fingerprints.key) for field, value in arguments.items()}
+        arguments = {**arguments, **chosen(node, self.store, self.fingerprints.key)}
+        ready = {field: refer(value if node.search else pinned(value, self.pins), self.fingerprints.key) for field, value in arguments.items()}
         data = tuple(sorted([mark, *part] for mark, part in self.uses.marked[node]))
         canonical, attempt = self.fingerprints.arguments(node), 1 + self.tries[name] + self.losses[name]
         key, fingerprint = self.fingerprints.key(node), self.fingerprints.of(node)
-        return Job(key, fingerprint, node.fn, ready, canonical, node.on, self.place, node.title, node.point, data, members, attempt)
+        own = (node.title, node.point, data, members, attempt, node.search, dict(self.pins) if node.search else {})
+        return Job(key, fingerprint, node.fn, ready, canonical, node.on, self.place, *own)
 
     def _unlike(self, node: Node) -> str:
         """Why a call over a list may not use what another call chose from it: that one chose from other members, and its indices mean others."""
@@ -280,7 +283,7 @@ class Runner:
 
     def _note(self, node: Node, state: str, **facts: Any) -> None:
         """Tell the journal about a node that makes a checkpoint, as its annotation says."""
-        if any(kind in str(node.fn.__annotations__.get("return")) for kind in ("Checkpoint", "Combination")):
+        if node.makes_checkpoint:
             params = {path: value.title if isinstance(value, Node) else value for path, value in node.point.items()}
             of = {"fingerprint": self.fingerprints.of(node), "function": node.function, "label": node.title, "params": params}
             self.journal.write("node", **of, state=state, is_checkpoint=True, **facts)

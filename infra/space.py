@@ -12,7 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 Point = Mapping[str, Any]  # dotted path -> value
 
@@ -34,6 +34,7 @@ def significant(value: float) -> float:
 class Uniform(Distribution):
     """Uniform on [low, high]."""
 
+    __revision__: ClassVar[int] = 1
     low: float
     high: float
 
@@ -45,6 +46,7 @@ class Uniform(Distribution):
 class LogUniform(Distribution):
     """Uniform in the logarithm on [low, high], both positive."""
 
+    __revision__: ClassVar[int] = 1
     low: float
     high: float
 
@@ -60,6 +62,7 @@ class LogUniform(Distribution):
 class Integers(Distribution):
     """Uniform on the integers low to high, both included."""
 
+    __revision__: ClassVar[int] = 1
     low: int
     high: int
 
@@ -71,6 +74,7 @@ class Integers(Distribution):
 class Sometimes(Distribution):
     """Zero with probability 1 - p, else uniform on [low, high]: the form of mixup and label smoothing in model soups (arXiv:2203.05482)."""
 
+    __revision__: ClassVar[int] = 1
     p: float
     low: float
     high: float
@@ -83,6 +87,7 @@ class Sometimes(Distribution):
 class Choice(Distribution):
     """One of the given values, with equal probability."""
 
+    __revision__: ClassVar[int] = 1
     values: tuple[str, ...]
 
     def at(self, u: float) -> str:

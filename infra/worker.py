@@ -19,10 +19,10 @@ from typing import Any
 from infra import settings
 from infra.courier import told_to_stop
 from infra.errors import INFRASTRUCTURE, INTEGRITY, Away, IntegrityError, Maps, Refused, Stopped, StoreError, exit_code_of
-from infra.identity import name_of, revision_of
+from infra.identity import digest, name_of, revision_of
 from infra.job import Job, Outcome, Ref, referred
 from infra.owned import scratch
-from infra.run import Map, WorkerRun, in_order
+from infra.run import Judge, Map, WorkerRun, in_order
 from infra.secrets import redact
 from infra.store import Record, Store
 from infra.store.payload import damaged, first_unlike
@@ -64,6 +64,7 @@ def compute(job: Job, store: Store, run: WorkerRun, map: Map, started: float) ->
     if takes_run(job.fn):
         arguments["run"] = run
     value = job.fn(**arguments)
+    job = ended(job, run)
     result: dict[str, Any]
     if hasattr(value, "save"):
         attempt, files = saved(value, job, store, map)
@@ -71,11 +72,33 @@ def compute(job: Job, store: Store, run: WorkerRun, map: Map, started: float) ->
     else:
         result = {"value": encode(value, job.title)}
     summary = encode(value.summary(), job.title) if hasattr(value, "summary") else {}
+    summary |= {name: what for name, what in (("looks", encode(run.looks)), ("stopped", run.stopped)) if what}
     return Record(
         key=job.key, function=name_of(job.fn), fingerprint=job.fingerprint, revision=revision_of(job.fn), arguments=job.canonical,
         inputs={key: store.finished(key).digest for key in inputs}, result=result, summary=summary, data=job.data, members=job.members,
         environment=environment(), host=socket.gethostname(), started=started, seconds=round(time.time() - started, 3), attempts=job.attempt,
     )  # fmt: skip
+
+
+def ended(job: Job, run: WorkerRun) -> Job:
+    """The job, where it was not stopped early; what a stopped trial gives is the result of another call, of which the step is an argument."""
+    if not run.stopped:
+        return job
+    canonical = {**job.canonical, "stopped": run.stopped}
+    fingerprint = digest([job.fn.__name__, revision_of(job.fn), canonical])
+    return replace(job, key=f"{job.fn.__name__}-{fingerprint}", fingerprint=fingerprint, canonical=canonical)
+
+
+def recalled(store: Store, key: str, judge: Judge | None) -> bool:
+    """Whether a job has a record; a judge hears what its monitor saw, and one of which that is not known is computed again."""
+    if not store.has(key):
+        return False
+    if judge is None:
+        return True
+    looks = store.finished(key).summary.get("looks", ())
+    for step, value in looks:
+        judge(step, value)
+    return bool(looks)
 
 
 def saved(value: Any, job: Job, store: Store, map: Map) -> tuple[str, list[dict[str, Any]]]:
@@ -95,29 +118,30 @@ def saved(value: Any, job: Job, store: Store, map: Map) -> tuple[str, list[dict[
     raise IntegrityError(f"{reason}, after it was written a second time; check the store and the way there: stockpot doctor")
 
 
-def execute(job: Job, map: Map = in_order, parallel: int = 1) -> Outcome:
-    """Run a job to its record, its `run.map` on `parallel` items at once.
+def execute(job: Job, map: Map = in_order, parallel: int = 1, judge: Judge | None = None) -> Outcome:
+    """Run a job to its record, its `run.map` on `parallel` items at once; a `judge` may stop it early.
 
     Every exception of the component becomes an outcome; only the death of the process does not.
     """
     settings.configure(worker=True)
-    before, outcome = retried(), _execute(job, map, parallel)
+    before, outcome = retried(), _execute(job, map, parallel, judge)
     return replace(outcome, retried=dict(retried() - before))
 
 
-def _execute(job: Job, map: Map, parallel: int) -> Outcome:
-    started = time.time()
+def _execute(job: Job, map: Map, parallel: int, judge: Judge | None) -> Outcome:
+    started, recorded = time.time(), ""
     writer = f"{socket.gethostname()}.{os.getpid()}.{threading.get_ident()}"
     try:
         store = Store(job.place.store)
-        if store.has(job.key):
+        if recalled(store, job.key, judge):
             return Outcome(job.key, "done")
         if told_to_stop(job.place.folder):
             return Outcome(job.key, "stopped", "the run was stopped")
         with scratch() as folder, contextlib.closing(Journal(job.place.folder, writer)) as journal:
             journal.write("running", fingerprint=job.fingerprint, key=job.key, pid=os.getpid(), host=socket.gethostname(), attempt=job.attempt)
-            with contextlib.closing(WorkerRun(job, store, journal, folder, map, parallel)) as run:
-                store.publish(compute(job, store, run, map, started))
+            with contextlib.closing(WorkerRun(job, store, journal, folder, map, parallel, judge)) as run:
+                store.publish(record := compute(job, store, run, map, started))
+                recorded = record.key if run.stopped else ""
                 with contextlib.suppress(StoreError):  # the node is done; states that stay are garbage
                     run.done()
     except Maps:
@@ -131,7 +155,7 @@ def _execute(job: Job, map: Map, parallel: int) -> Outcome:
             if Store(job.place.store).has(job.key):
                 return Outcome(job.key, "done", seconds=time.time() - started)
         return judged(failed(job, error, time.time() - started), job, error)
-    return Outcome(job.key, "done", seconds=time.time() - started)
+    return Outcome(job.key, "done", seconds=time.time() - started, recorded=recorded)
 
 
 def failed(job: Job, error: Exception, seconds: float) -> Outcome:

@@ -31,7 +31,7 @@ OUTSIDE = {
     "components/predictors/": {"scipy", "sklearn"},
     "components/updates/dp_sgd.py": {"opacus"},
     "infra/": {"fsspec", "infra"},
-    "infra/backends/cluster/": {"ray"},
+    "infra/backends/cluster/": {"optuna", "ray"},
     "infra/store/answer.py": {"aiohttp", "botocore"},
     "infra/store/http.py": {"aiohttp"},
     "infra/store/s3.py": {"s3fs"},
@@ -45,7 +45,7 @@ ORDER = [
     {"metrics"}, {"predictions"}, {"weights"}, {"types"},
 ]  # fmt: skip
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
-HEAVY = ("torch", "open_clip", "torchvision", "timm", "sklearn", "matplotlib", "ray", "mlflow")
+HEAVY = ("torch", "open_clip", "torchvision", "timm", "sklearn", "matplotlib", "optuna", "ray", "mlflow")
 DRAWERS = {"utils", "util", "common", "misc", "helpers", "helper", "legacy"}
 PICKLES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 ENVIRONMENT = {"infra/settings.py", "infra/deploy/environment.py"}  # the latter runs before anything is installed

@@ -12,6 +12,7 @@ from typing import Any
 
 from infra import settings
 from infra.backends.child import Child
+from infra.course import conduct
 from infra.errors import BackendLost
 from infra.job import Job, Outcome
 from infra.worker import execute, source_root
@@ -33,7 +34,7 @@ def serve(pipe: Connection, options: dict[str, Any]) -> None:
     threading.Thread(target=read, daemon=True).start()
     pipe.send(("ready", {"cpus": 1, "gpus": 0}))
     while (job := jobs.get()) is not None:
-        pipe.send(("outcome", execute(job)))
+        pipe.send(("outcome", conduct(job) if job.search else execute(job)))
 
 
 class Local(Child):

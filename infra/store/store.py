@@ -82,7 +82,7 @@ class Store:
         """
         self.forget([key])
         record, number = self.record(key), 0
-        if record is not None and record.result.get("attempt") != attempt:
+        if record is not None and record.result.get("attempt", "") != attempt:
             return False
         if (found := self._records.pop(key, None)) is not None:
             while not self.place.create(f"{key}/retired/{number}.json", found):

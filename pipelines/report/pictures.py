@@ -136,7 +136,7 @@ def sweep(story: Story) -> Picture | None:
         }
         for t in story.trials
     ]
-    if len(rows) < 2:
+    if len(rows) < 2 or not any(t.point for t in story.trials):  # of what a search found the plan knows no knobs
         return None
     caption = (
         f"{len(rows)} trials; the bluer the line, the better on held-out data. Dashed: did not finish. Knobs that never vary are left out."

@@ -268,6 +268,37 @@ def test_watching_changes_nothing(zero: Any, run: Local) -> None:
     assert same(train(zero, TRAIN, monitor=Monitor(HELD_OUT, every=2), **recipe), train(zero, TRAIN, **recipe))
 
 
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_what_a_search_stops_gives_what_its_monitor_keeps(zero: Any, run: Local, tmp_path: Path, keep: Any) -> None:
+    """That of the step where it was stopped, as if the rest had not been meant to come; nothing is trained after it."""
+
+    @dataclass
+    class Searched(Local):
+        stop: int = 0
+        told: list[tuple[int, int, float]] = field(default_factory=list)
+
+        def enough(self, step: int, steps: int, value: float) -> bool:
+            self.told.append((step, steps, value))
+            return step == self.stop
+
+    recipe: dict[str, Any] = {"objective": CrossEntropy(), "update": SGD(lr=0.5, batch=32, warmup=0), "steps": 20}
+    recipe["monitor"] = Monitor(HELD_OUT, CalibrationError(), every=4, keep=keep)
+    whole, early = Searched(str(tmp_path / "whole")), Searched(str(tmp_path / "early"), stop=12)
+    train(zero, TRAIN, run=whole, **recipe)
+    stopped = train(zero, TRAIN, run=early, **recipe)
+    assert early.told == whole.told[:3] and [(step, steps) for step, steps, _ in whole.told] == [(step, 20) for step in (4, 8, 12, 16, 20)]
+    stage = stopped.spec["facts"]["training"][-1]
+    assert (stage["stopped"], stage["steps"], max(step for step, _ in early.history)) == (12, 20, 12)
+    values = [value for _, _, value in early.told]
+    assert values == (sorted(values) if keep == "best" else values) and all(value < 0 for value in values)  # of an error less is better
+    before = Interrupted(str(tmp_path / "before"), stop=stage["monitor"]["step"])
+    with pytest.raises(KeyboardInterrupt):
+        train(zero, TRAIN, run=before, **recipe)
+    kept = load_file(f"{before.states[0][1]}/state.safetensors")
+    assert all(kept[f"model:{key}"].tobytes() == value.tobytes() for key, value in stopped.tensors() if f"model:{key}" in kept)
+    assert any(f"model:{key}" in kept for key, _ in stopped.tensors())
+
+
 def test_a_frozen_batch_norm_keeps_its_statistics(run: Local) -> None:
     tower = Config(16, json.dumps({"timm_model_name": "test_resnet", "image_size": 32}), json.dumps({"width": 16, "heads": 2, "layers": 1}))
     init = zero_shot(fresh(tower, 0, run=run), (), ("{}",), Digits(), run=run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import queue
+import random
 import signal
 import time
 from collections.abc import Iterator
@@ -15,15 +16,16 @@ import pytest
 
 from infra.backends.cluster import Cluster
 from infra.backends.cluster.head import MAPPING, at_once
-from infra.dag import GPU, Node, Plan, Resources, call, grid, sweep
+from infra.dag import ASHA, GPU, Node, Optuna, Plan, Random, Resources, call, grid, search, sweep, top
 from infra.errors import BackendLost
 from infra.finished import Finished
 from infra.job import Site
 from infra.runner import Runner
+from infra.space import Uniform
 from infra.store import Store
 from infra.tracking.journal import events
 from tests.infra.processes import await_end, descendants
-from tests.infra.toys import add, count, dies_at, dies_once, in_vain, interval, lasting, number, spread, unlucky, visited
+from tests.infra.toys import add, climb, count, dies_at, dies_once, in_vain, interval, lasting, number, spread, unlucky, visited
 
 pytestmark = pytest.mark.cluster
 
@@ -246,3 +248,52 @@ def test_a_ray_that_cannot_start_is_one_line_with_its_log(tmp_path: Path) -> Non
     assert caught.value.exit_code == 4 and "\n" not in str(caught.value)
     assert "no Ray answers at 127.0.0.1:1" in str(caught.value) and str(tmp_path / "backend.log") in str(caught.value)
     assert "Traceback" in (tmp_path / "backend.log").read_text()
+
+
+def test_a_search_stops_trials_side_by_side_and_is_all_hits_the_second_time(world: World) -> None:
+    """One trial's process is killed on the way: Tune makes it again, and it goes on from its state."""
+    marker = world.folder / "marker"
+    given: dict[str, Any] = {"over": {"slope": Uniform(0.0, 1.0)}, "n": 10, "scheduler": ASHA(16, 2, 2), "searcher": Optuna(1), "monitor": 1}
+    node = search(climb, to=16, marker=str(marker), **given)
+    best = top(node, 3, stopped=True)
+    finished = world.run(**{str(i): each for i, each in enumerate(best)})
+    trials = finished.value(node)
+    assert finished.exit_code == 0 and finished.retries == 0 and marker.exists() and len(world.journal("restored")) == 1
+    assert [trial["index"] for trial in trials] == list(range(10)) and {trial["state"] for trial in trials} == {"done", "stopped"}
+    for trial in trials:
+        assert world.store.load(trial["key"]) == [trial["point"]["slope"] * step for step in range(1, trial["step"] + 1)]
+    ranked = sorted((trial for trial in trials), key=lambda trial: (-trial["value"], trial["index"]))
+    assert [finished.value(each)[-1] for each in best] == [trial["value"] for trial in ranked[:3]]
+    assert set(world.run(s=node, **{str(i): each for i, each in enumerate(best)}).state.values()) == {"hit"}
+    Path(world.store.url, finished.fingerprints.key(node), "record.json").unlink()
+    world.store.forget([finished.fingerprints.key(node)])
+    assert world.run(s=node).value(node) == trials and not world.journal("running")  # every trial was recorded
+
+
+def test_a_trial_of_a_search_that_always_dies_is_given_up_and_the_others_stand(world: World) -> None:
+    node = search(climb, to=2, marker="always", over={"slope": Uniform(0.0, 1.0)}, n=3, searcher=Random(3), monitor=1)
+    trials = world.run(s=node).value(node)
+    assert [trial["state"] for trial in trials] == ["done", "failed", "done"] and "its process was lost 6 times" in trials[1]["error"]
+
+
+def test_asha_decides_as_tune_does(tmp_path: Path) -> None:
+    from types import SimpleNamespace
+
+    from ray.tune.schedulers import ASHAScheduler
+
+    from infra.search import Rungs
+
+    chance = random.Random(0)
+    for grace, reduction, top_step in ((1, 4, 100), (3, 2, 50), (10, 3, 81)):
+        theirs = ASHAScheduler("step", "value", "max", max_t=top_step, grace_period=grace, reduction_factor=reduction)
+        ours, going = Rungs(ASHA(top_step, grace, reduction)), {trial: 0 for trial in range(60)}
+        for trial in going:
+            theirs.on_trial_add(None, SimpleNamespace(trial_id=str(trial)))
+        while going:
+            trial = chance.choice(list(going))
+            going[trial] += chance.choice((1, 1, 1, 5))
+            value = round(chance.gauss(0, 1), 2)
+            stop = theirs.on_trial_result(None, SimpleNamespace(trial_id=str(trial)), {"step": going[trial], "value": value}) == "STOP"
+            assert ours.look(trial, going[trial], value) == stop
+            if stop:
+                del going[trial]

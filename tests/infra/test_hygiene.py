@@ -19,7 +19,8 @@ from components.objectives.classification import CrossEntropy
 from components.train import Monitor, train
 from components.types import Dataset, revision
 from components.updates.sgd import AdamW
-from infra.dag import Node, Plan, call
+from infra.dag import Node, Plan, call, search, top
+from infra.space import Uniform
 
 TRAIN, HELD_OUT, TEST = Split(Digits(), 0.0, 0.5), Split(Digits(), 0.5, 0.7), Split(Digits(), 0.7, 1.0)
 
@@ -85,6 +86,17 @@ def test_the_monitor_of_a_training_selects() -> None:
     with pytest.raises(ValueError, match="selected on"):
         report(scored(trained(monitor=Monitor(data=TEST)), TEST))
     report(scored(trained(monitor=Monitor(data=HELD_OUT)), TEST))
+
+
+def test_the_monitor_of_a_search_selects() -> None:
+    fit: dict[str, Any] = {"init": base(), "data": TRAIN, "objective": CrossEntropy(), "update": AdamW(), "steps": 1}
+
+    def best(data: Dataset) -> Node:
+        return top(search(train, over={"update.lr": Uniform(0.1, 0.2)}, n=2, monitor=Monitor(data), **fit), 1)[0]
+
+    with pytest.raises(ValueError, match="selected on"):
+        report(scored(best(TEST), TEST))
+    report(scored(best(HELD_OUT), TEST))
 
 
 def test_selection_is_seen_through_an_ensemble() -> None:

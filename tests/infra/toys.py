@@ -139,8 +139,12 @@ def rows(n: int) -> Predictions:
 def tensor(n: int, pause: float = 0.0) -> Checkpoint:
     """n float32 numbers."""
     time.sleep(pause)
+    return holding(np.ones(int(n), np.float32))
+
+
+def holding(values: Any) -> Checkpoint:
     spec = {"kind": "open_clip", "name": "toy", "model_cfg": {}, "preprocess_cfg": {}, "ancestry": "a" * 64}
-    return Checkpoint.of({"visual.weight": np.ones(int(n), np.float32)}, spec)
+    return Checkpoint.of({"visual.weight": np.asarray(values, np.float32)}, spec)
 
 
 @revision(1)
@@ -203,3 +207,36 @@ def slow(number: int, folder: str) -> None:
         raise DataError("the first is damaged")
     time.sleep(1.0)
     Path(folder, str(number)).touch()
+
+
+@revision(1)
+def climb(to: int, slope: float, monitor: int = 1, bad: float = -1.0, marker: str = "", *, run: Any) -> list[float]:
+    """Height after each step of a climb, resumable; its monitor looks every so many steps. It diverges above the slope `bad`.
+
+    marker: a file that counts the trials which pass step 3; with the third its process is killed. "always": that of each which is steep.
+    """
+    heights = [float(line) for line in Path(folder, "heights").read_text().split()] if (folder := run.restore()) else []
+    for step in range(len(heights) + 1, to + 1):
+        if 0 <= bad < slope:
+            raise Diverged(f"slope {slope}")
+        if marker == "always" and slope > 0.5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        heights.append(slope * step)
+        if step % monitor == 0 and run.enough(step, to, heights[-1]):
+            break
+        run.checkpoint(step, lambda f: Path(f, "heights").write_text("\n".join(map(repr, heights))) and None, force=True)
+        if marker not in ("", "always") and step == 3 and passed(marker) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return heights
+
+
+@revision(1)
+def climbed(to: int, slope: float, monitor: int = 1, *, run: Any) -> Checkpoint:
+    """As `climb`, with a payload."""
+    return holding(climb(to, slope, monitor, run=run))
+
+
+def passed(marker: str) -> int:
+    with open(marker, "ab", buffering=0) as file:
+        file.write(b"x")
+        return file.tell()

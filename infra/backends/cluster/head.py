@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from infra import settings
+from infra.backends.cluster.searched import run_search
 from infra.backends.cluster.sweep import run_sweep
 from infra.errors import Maps
 from infra.job import Job, Outcome
@@ -146,6 +147,9 @@ class Head:
     def _submit(self, job: Job) -> None:
         if refusal := self._refuses(job):
             self.send("outcome", refusal)
+        elif job.search:
+            arguments = (job, needs(job.on, self.have), lambda outcome: self.send("outcome", outcome))
+            threading.Thread(target=run_search, args=arguments, name="search", daemon=True).start()
         elif getattr(job.fn, "__maps__", "") == "always":
             self._map(job)
         else:

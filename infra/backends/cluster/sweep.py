@@ -17,7 +17,7 @@ from infra.worker import execute
 
 # Tune would hand the driver's AWS keys to each trial by a runtime_env, which Ray logs in full; nodes have credentials of their own
 class_cache.ENV_VARS_TO_PROPAGATE -= {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
-_registry = threading.Lock()  # Tune's, one for the process: it knows a trainable by its name, and takes one at a time
+REGISTRY = threading.Lock()  # Tune's, one for the process: it knows a trainable by its name, and takes one at a time
 LOSSES = 5  # how often a trial may lose its process (pre-emption, a killed worker) before it counts as failed
 
 
@@ -60,7 +60,7 @@ def run_sweep(jobs: Sequence[Job], pack: int, options: Mapping[str, float], fold
     reason = "Tune ended without an outcome"
     try:
         name = f"trial-{uuid.uuid4().hex}"
-        with _registry:
+        with REGISTRY:
             tune.register_trainable(name, tune.with_resources(tune.with_parameters(trial, jobs=list(jobs), pack=pack), resources))
         tuner = tune.Tuner(
             name,

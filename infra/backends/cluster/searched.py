@@ -1,0 +1,130 @@
+"""A search on Ray is one `ray.tune.Tuner`: Tune runs trials side by side and retries lost actors; `Course` says which, and which are stopped.
+
+A trial that Tune stops is gone in the middle of a step. So it is told to stop when it next reports, by an actor, and leaves as one that ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.search import Searcher
+
+from infra.backends.cluster.sweep import LOSSES, REGISTRY, first_line
+from infra.course import Course, attempted, trial_job
+from infra.job import Job, Outcome
+from infra.worker import failed
+
+
+class Board:
+    """Where trials read whether they are to stop. Begun anew it has forgotten, and is told again at the next look."""
+
+    def __init__(self) -> None:
+        self.stopped: set[int] = set()
+
+    def stop(self, index: int) -> None:
+        self.stopped.add(index)
+
+    def stops(self, index: int) -> bool:
+        return index in self.stopped
+
+
+def trial(config: Mapping[str, Any], job: Job, board: Any) -> None:
+    """One trial: each look is reported, and answered before `report` returns."""
+    index = config["index"]
+
+    def judge(step: int, value: float) -> bool:
+        tune.report({"step": step, "value": value})
+        return bool(ray.get(board.stops.remote(index)))
+
+    tune.report({"outcome": attempted(trial_job(job, index, config["point"]), judge)})
+
+
+class Next(Searcher):
+    """The course's next trial."""
+
+    def __init__(self, course: Course) -> None:
+        super().__init__()
+        self.course = course
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune writes its searcher and scheduler into its own state, which nobody reads."""
+        return {}
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: Any, **spec: Any) -> bool:
+        return True
+
+    def suggest(self, trial_id: str) -> Any:
+        found = self.course.next()
+        return Searcher.FINISHED if found is None else {"index": found.index, "point": dict(found.point)}
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        """The course knows."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """The course is in the store."""
+
+
+class Looks(FIFOScheduler):  # not a tune.Callback: for one, Tune imports every tracking library that it finds
+    """Passes on what trials report, and what is decided."""
+
+    def __init__(self, course: Course, board: Any) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.course, self.board = course, board
+        self.told: set[int] = set()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        index = trial.config["index"]
+        if "outcome" in result:
+            if index not in self.told:
+                self.told.add(index)
+                self.course.ended(index, result["outcome"])
+        elif "step" in result and self.course.look(index, result["step"], result["value"]):
+            ray.get(self.board.stop.remote(index))
+        return str(FIFOScheduler.CONTINUE)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        if "outcome" in result:
+            self.on_trial_result(tune_controller, trial, result)
+
+
+def run_search(job: Job, options: Mapping[str, float], send: Callable[[Outcome], None]) -> None:
+    """Run a search to its outcome, which is sent once."""
+    folder = tempfile.mkdtemp(prefix="stockpot-tune-")
+    try:
+        with contextlib.closing(Course(job)) as course:
+            send(_run(course, options, folder))
+    except Exception as error:  # of the store, of Tune, or a bug: the runner decides
+        cause = error.__cause__ if isinstance(error, tune.TuneError) else None  # what its own callbacks raise, Tune wraps
+        send(failed(job, cause if isinstance(cause, Exception) else error, 0.0))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(course: Course, options: Mapping[str, float], folder: str) -> Outcome:
+    board: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Board).remote()
+    resources, name = {"cpu": options["num_cpus"], "gpu": options["num_gpus"]}, f"search-{uuid.uuid4().hex}"
+    with REGISTRY:
+        tune.register_trainable(name, tune.with_resources(tune.with_parameters(trial, job=course.job, board=board), resources))
+    left = sum(not each.state for each in course.trials) + course.search.n - len(course.trials)
+    if left:
+        results = tune.Tuner(
+            name,
+            tune_config=tune.TuneConfig(reuse_actors=True, scheduler=Looks(course, board), search_alg=Next(course), num_samples=left),
+            run_config=tune.RunConfig(name="search", storage_path=folder, verbose=0, failure_config=tune.FailureConfig(max_failures=LOSSES)),
+        ).fit()
+        lost = f"its process was lost {LOSSES + 1} times: {first_line(results.errors[0])}" if results.errors else "Tune ended without an outcome"
+        for index in sorted(course.running) if course.over is None else ():
+            course.ended(index, Outcome(course.job.key, "lost", lost))
+    ray.kill(board)
+    return course.outcome()
