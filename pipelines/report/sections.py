@@ -49,7 +49,7 @@ def tiles(story: Story) -> Html:
             shown.append(_tile(where, f"{100 * row['top1']:.1f}", "%", _against(story, row)))
     totals = story.totals
     if totals.trials:
-        failed = sum(totals.failures.values())
+        failed = sum(trial.status != "finished" for trial in story.trials)
         lost = f"{totals.trials - failed} finished, {failed} failed" if failed else "all finished"
         shown.append(_tile("trials", str(totals.trials), "", f"{lost}, {count(totals.retries, 'restart')}"))
     if totals.seconds is not None:
