@@ -18,8 +18,8 @@ RENDERED = (
 )
 
 
-class Task(ABC):
-    """Labelled images in three disjoint parts, and shifts on which robustness is reported. `classes` () are taken from the data."""
+class Worded(ABC):
+    """What every task has: its name, the words for its classes, and how long a fine-tune lasts. `classes` () are taken from the data."""
 
     steps: int
     classes: tuple[str, ...]
@@ -28,6 +28,15 @@ class Task(ABC):
     @property
     @abstractmethod
     def name(self) -> str: ...
+    @property
+    def caveat(self) -> str:
+        """What a reader of the numbers must know, or ""."""
+        return ""
+
+
+class Task(Worded):
+    """Labelled images in three disjoint parts, and shifts on which robustness is reported."""
+
     @property
     @abstractmethod
     def train(self) -> Dataset: ...
@@ -44,11 +53,6 @@ class Task(ABC):
     def kin(self) -> Mapping[str, Dataset]:
         """What patching looks at beside the test data: the shifts, and what is no shift, such as answers of which fewer are better."""
         return self.shifts
-
-    @property
-    def caveat(self) -> str:
-        """What a reader of the numbers must know, or ""."""
-        return ""
 
     @property
     def metric(self) -> Metric:
@@ -77,28 +81,16 @@ class Parted(Task):
         return self.part(self.bounds[1], 1.0)
 
 
-class Domains(ABC):
+class Domains(Worded):
     """One task of labelled images from several sources; each domain takes its turn as the one that is only tested on.
 
-    The ids of two domains differ, so that they can be mixed, and none is a copy of another's image. `classes` () are taken from the data.
+    The ids of two domains differ, so that they can be mixed, and none is a copy of another's image.
     """
 
-    steps: int
-    classes: tuple[str, ...]
-    prompts: tuple[str, ...]
-
-    @property
-    @abstractmethod
-    def name(self) -> str: ...
     @property
     @abstractmethod
     def domains(self) -> Mapping[str, Dataset]:
         """All examples of each domain, by name."""
-
-    @property
-    def caveat(self) -> str:
-        """What a reader of the numbers must know, or ""."""
-        return ""
 
     def parts(self, without: str, share: float = 0.2) -> tuple[tuple[Dataset, ...], tuple[Dataset, ...]]:
         """(what trains, what selects) of each domain but one; `share` of every domain's hashes selects. ValueError for a name that is none."""
