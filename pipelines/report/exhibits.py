@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pipelines.commands.text import columns as aligned
 from pipelines.report.numbers import knob
 from pipelines.report.story_types import Row, Shown
 
@@ -49,27 +50,26 @@ def cells(shown: Shown) -> list[list[str]]:
     return [[cell(shown, row, name) for name in columns(shown)] for row in shown.rows]
 
 
+def numeric(shown: Shown) -> list[int]:
+    """The columns that hold a number in some row, by their places: they are aligned to the right."""
+    return [k for k, name in enumerate(columns(shown)) if any(isinstance(row.get(name), int | float) for row in shown.rows)]
+
+
 def plain(shown: Shown) -> str:
     """The title and the table as aligned lines of ASCII; of a long table its first rows."""
     lines = [heads(shown), *cells(shown)[: shown.terminal]]
     lines = [[text.replace("±", "+/-").encode("ascii", "replace").decode() for text in line] for line in lines]
-    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
-    left = [all(not isinstance(row.get(name), int | float) for row in shown.rows) for name in columns(shown)]
-    aligned = [
-        "  ".join(text.ljust(w) if is_left else text.rjust(w) for text, w, is_left in zip(line, widths, left, strict=True)).rstrip()
-        for line in lines
-    ]
     hidden = len(shown.rows) - shown.terminal
     more = [f"... and {hidden} more rows on the page"] if hidden > 0 else []
-    return "\n".join([shown.title, *aligned, *more])
+    return "\n".join([shown.title, *aligned(lines, numeric(shown)), *more])
 
 
 def latex(shown: Shown) -> str:
     """The table in LaTeX, with the rules of booktabs."""
     body = [heads(shown), *cells(shown)]
-    left = [all(not isinstance(row.get(name), int | float) for row in shown.rows) for name in columns(shown)]
+    right = numeric(shown)
     lines = [" & ".join(_escaped(line)) + r" \\" for line in body]
-    form = "".join("l" if is_left else "r" for is_left in left)
+    form = "".join("r" if k in right else "l" for k in range(len(body[0])))
     return "\n".join([rf"\begin{{tabular}}{{{form}}}", r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}", ""])
 
 

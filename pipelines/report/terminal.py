@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pipelines.commands.text import columns
 from pipelines.report.advice import advice
 from pipelines.report.headline import baseline_words, headline, signed
 from pipelines.report.story_types import Row, Story
@@ -37,12 +38,7 @@ def plain(story: Story) -> str:
     """The headline and the table as aligned lines of ASCII for a log."""
     head, rows = _cells(story)
     lines = [[_ascii(cell) for cell in line] for line in (head, *(cells for _, cells in rows))]
-    widths = [max(len(line[k]) for line in lines) for k in range(len(head))]
-    aligned = [
-        "  ".join(cell.ljust(w) if k == 0 else cell.rjust(w) for k, (cell, w) in enumerate(zip(line, widths, strict=True)))
-        for line in lines
-    ]
-    return "\n".join([*map(_ascii, _title(story)), "", *(line.rstrip() for line in aligned), _ascii(_caption(story))])
+    return "\n".join([*map(_ascii, _title(story)), "", *columns(lines, right=range(1, len(head))), _ascii(_caption(story))])
 
 
 def _title(story: Story) -> list[str]:

@@ -13,7 +13,7 @@ from components.merge.regmean import gram
 from components.merge.towers import equipped, towers
 from components.objectives.classification import CrossEntropy
 from components.train import train
-from components.types import Objective
+from components.types import Dataset, Objective
 from components.updates.sgd import AdamW
 from infra.dag import GPU, Node, call, sweep
 from infra.space import Point
@@ -30,6 +30,12 @@ def line(base: Node, tuned: Node, alphas: Sequence[float], title: str, most: flo
     return {a: call(wise_ft, zero_shot=base, tuned=tuned, alpha=a, label=f"{title} {a}") for a in alphas}
 
 
+def learnt(tuned: Sequence[Node], data: Dataset) -> dict[str, Node]:
+    """The learned soups of a sweep, learned on `data`; between one model there is nothing to learn."""
+    kinds = {"learned soup": "model", "learned by layer": "layer"} if len(tuned) > 1 else {}
+    return {name: call(learned, on=GPU, models=list(tuned), data=data, by=by, at_least=2, label=name) for name, by in kinds.items()}
+
+
 def merged(base: Node, tuned: Sequence[Node], task: Task, *, examples: int, seed: int) -> dict[str, Node]:
     """The merges of a sweep beside its soups, with the defaults of their papers.
 
@@ -39,9 +45,8 @@ def merged(base: Node, tuned: Sequence[Node], task: Task, *, examples: int, seed
     models: dict[str, Any] = {"models": list(tuned), "at_least": 2}
     soup = call(uniform, **models)
     fishers, grams = ([call(made, on=GPU, checkpoint=m, data=task.train, examples=examples) for m in tuned] for made in (fisher, gram))
-    trained = {"learned soup": "model", "learned by layer": "layer"} if len(tuned) > 1 else {}  # between one model there is nothing to learn
     return {
-        **{name: call(learned, on=GPU, data=task.held_out, by=by, **models) for name, by in trained.items()},
+        **learnt(tuned, task.held_out),
         "task arithmetic": chosen(list(line(base, soup, SCALES, "mean task vector", SCALES[-1]).values()), task.held_out, "task arithmetic"),
         "TIES": call(ties, base=base, **models),
         "MagMax": call(magmax, base=base, **models),

@@ -10,13 +10,13 @@ from components.analysis.pairs import pairs
 from components.analysis.transfer import transfer
 from components.figures.flatness import draw_flatness
 from components.figures.pairs import draw_pairs
-from components.merge import greedy, greedy_ensemble, learned, uniform
+from components.merge import greedy, greedy_ensemble, uniform
 from components.merge.towers import towers
 from components.types import Dataset
 from components.updates.sgd import AdamW
 from infra.dag import GPU, Node, call
 from pipelines.report.compare import Candidate, Exhibit, answers, ensembled, headed, model
-from pipelines.stages.methods import specialist
+from pipelines.stages.methods import learnt, specialist
 from pipelines.tasks import Task, named
 
 ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
@@ -38,11 +38,10 @@ UNSEEN = (
 def soups(tuned: Sequence[Node], chosen: Sequence[Node], data: Dataset, accept: Literal["gt", "ge"]) -> list[Candidate]:
     """The soups of a sweep and the ensembles beside them; `chosen` are the answers on `data`, the held-out examples, on which they are selected."""
     many: dict[str, Any] = {"models": list(tuned), "at_least": 2}
-    trained = {"learned soup": "model", "learned by layer": "layer"} if len(tuned) > 1 else {}  # between one model there is nothing to learn
     return [
         model("uniform soup", "uniform", call(uniform, **many)),
         model("greedy soup", "greedy", call(greedy, on=GPU, predictions=list(chosen), data=data, accept=accept, **many)),
-        *[model(name, "other", call(learned, on=GPU, data=data, by=by, label=name, **many)) for name, by in trained.items()],
+        *[model(name, "other", node) for name, node in learnt(tuned, data).items()],
         ensembled("ensemble", "ensemble", tuned),
         ensembled("greedy ensemble", "greedy_ensemble", tuned, call(greedy_ensemble, predictions=list(chosen), at_least=2)),
     ]
