@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
+from infra.attempts import retries
 from infra.errors import IntegrityError, StoreError
 from infra.identity import Canon, digest, makes_checkpoint, revision_of
 from infra.job import Job, Outcome, Ref, referred
@@ -30,7 +31,6 @@ from infra.store.record import NAME
 from infra.tracking.journal import Journal
 from infra.worker import environment, execute, failed
 
-RETRIES = 2  # of a trial's input and output errors
 AWAY = ("Away", "Refused")  # the store is not to be had: no trial would fare better
 
 
@@ -71,10 +71,10 @@ def trial_job(job: Job, index: int, point: Point) -> Job:
 def attempted(job: Job, judge: Judge) -> Outcome:
     """Run a trial to its outcome; what another try may help against is tried again."""
     outcome = execute(job, judge=judge)
-    for wait in range(1, RETRIES + 1):
-        if not outcome.retry or outcome.kind in AWAY or outcome.damaged:
-            break
-        time.sleep(2**wait)
+    tried = 0
+    while tried < retries(outcome) and outcome.kind not in AWAY and not outcome.damaged:
+        tried += 1
+        time.sleep(2**tried)
         outcome = execute(job, judge=judge)
     return outcome
 

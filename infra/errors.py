@@ -49,6 +49,10 @@ class Stopped(BaseException):
     """Raised inside a component whose run was told to stop, after its training state was saved."""
 
 
+class Left(BaseException):
+    """Raised inside a component whose process was given notice, after its training state was saved."""
+
+
 def exit_code_of(error: BaseException) -> int:
     """The class of an error: its own `exit_code`, 2 for ValueError, 4 for OSError or a store's client, 130 for an interrupt, 1 for a bug of ours."""
     own = getattr(error, "exit_code", None)

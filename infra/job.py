@@ -44,9 +44,10 @@ class Site:
 
     store: str
     folder: str  # of this run, in the store: journals and the stop flag
-    cache: str
+    cache: str  # a folder of each node, "" for its own settings'
     cache_limit: int = 8 << 30
     checkpoint_every: float = 60.0
+    hung_after: float = 0.0  # seconds without a step after which a training counts as hanging; 0: never. Only for processes that do one job
     digest: Callable[[str], str] | None = None  # of the bytes at a URL, as `types.File` has it: a module-level function
 
 
@@ -77,6 +78,7 @@ class Job:
 class Outcome:
     """How a job ended: `state` is done, failed, stopped, lost (its process went away) or maps (`errors.Maps`; a backend's own).
 
+    kind: the class of what was raised, or why a process went away: "node" (its machine did), "oom" (for want of memory).
     damaged: (key, attempt, what is wrong) of inputs that are not as recorded. recorded: the key of the record, where it is another.
     """
 

@@ -13,9 +13,9 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from infra import settings
+from infra import notice, settings
 from infra.courier import told_to_stop
-from infra.errors import Stopped
+from infra.errors import Left, Stopped
 from infra.job import Job, Site
 from infra.owned import scratch
 from infra.store import Store, manifest
@@ -23,6 +23,7 @@ from infra.store.manifest import Manifest
 from infra.store.place import Place
 from infra.store.state import States, beside
 from infra.tracking.journal import Journal
+from infra.watchdog import Watchdog
 
 POLL = 0.5  # seconds between two looks at the flag
 
@@ -43,7 +44,8 @@ class WorkerRun:
     def __init__(
         self, job: Job, store: Store, journal: Journal, scratch: str, map: Map, parallel: int = 1, judge: Judge | None = None
     ) -> None:  # fmt: skip
-        self.dir, self.cache, self.cache_limit, self.map, self.parallel = scratch, job.place.cache, job.place.cache_limit, map, parallel
+        self.cache = job.place.cache or settings.cache_folder()
+        self.dir, self.cache_limit, self.map, self.parallel = scratch, job.place.cache_limit, map, parallel
         self._job, self._store, self._journal = job, store, journal
         attempt = f"{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"  # nobody else writes what is named so
         self._states = States(store.place, job.key, attempt, scratch, beside(self.cache, store.place))
@@ -52,6 +54,8 @@ class WorkerRun:
         self.looks: list[tuple[int, float]] = []  # what `enough` was told
         self.stopped = 0  # the step at which it said so
         self._judge = judge or (lambda step, value: False)
+        self._step = 0
+        self._watchdog = Watchdog(job.place.hung_after, self._hung)
 
     def log(self, step: int, **metrics: float) -> None:
         self._journal.write("metric", fingerprint=self._job.fingerprint, step=step, values=metrics)
@@ -74,18 +78,26 @@ class WorkerRun:
         return found[1]
 
     def checkpoint(self, step: int, write: Callable[[str], None], force: bool = False) -> None:
-        now = time.monotonic()
-        stop = False
+        now, self._step = time.monotonic(), step
+        self._watchdog.beat()
+        stop, leave = False, notice.given()
         if now - self._looked > POLL:
             self._looked, stop = now, told_to_stop(self._job.place.folder)
-        if force or stop or now - self._saved > self._job.place.checkpoint_every:
+        if force or stop or leave or now - self._saved > self._job.place.checkpoint_every:
             self._states.save(step, write)
             self._journal.write("state", fingerprint=self._job.fingerprint, step=step)
             self._saved = time.monotonic()
-        kept = not (force or stop) or self._states.settle()
+        kept = not (force or stop or leave) or self._states.settle()
         if stop:
             only = "" if kept else f"; its state is on the disk of {socket.gethostname()} only, for the store did not take it"
             raise Stopped(f"stopped at step {step}{only}")
+        if leave:
+            self._journal.write("left", fingerprint=self._job.fingerprint, step=step, host=socket.gethostname(), kept=kept)
+            raise Left
+
+    def rest(self) -> None:
+        """The component has returned: there are no more steps to wait for."""
+        self._watchdog.close()
 
     def done(self) -> None:
         """The record stands: nobody needs a state any more."""
@@ -93,7 +105,13 @@ class WorkerRun:
 
     def close(self) -> None:
         """The job has ended: a moment for the newest state to be where another node finds it."""
+        self.rest()
         self._states.settle()
+
+    def _hung(self, seconds: float) -> None:
+        of = {"fingerprint": self._job.fingerprint, "step": self._step}
+        self._journal.write("hung", **of, seconds=round(seconds), host=socket.gethostname())
+        self._journal.close()
 
     def _unsaved(self, name: str, reason: str) -> None:
         step = int(name.split("-", 1)[0])
@@ -110,7 +128,7 @@ class Guest:
 
     def __init__(self, place: Site) -> None:
         settings.configure(worker=True)
-        self.dir, self.cache, self.cache_limit, self._store = lasting(), place.cache, place.cache_limit, place.store
+        self.dir, self.cache, self.cache_limit, self._store = lasting(), place.cache or settings.cache_folder(), place.cache_limit, place.store
 
     def log(self, step: int, **metrics: float) -> None:
         pass

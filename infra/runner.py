@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
+from infra.attempts import Attempts
 from infra.claims import Claims
 from infra.courier import tell_to_stop
 from infra.course import chosen
@@ -26,10 +26,9 @@ from infra.schedule import Schedule, survivors
 from infra.store import Store, manifest
 from infra.store.lease import Driver
 from infra.store.pins import pinned
+from infra.store.state import reached
 from infra.tracking.journal import Journal
 
-RETRIES = 2  # of a component's input and output errors
-LOSSES = 5  # of a task's process; pre-emption and node loss are not its failure
 GRACE = 20.0  # seconds that workers get to save their state when the run is stopped
 AWAY = ("Away", "Refused")  # what a worker meets when the store stays away, or lets nobody in
 IN_FLIGHT = 512  # tasks handed to the backend at once
@@ -38,9 +37,7 @@ Watch = Callable[..., None]  # watch(event, node or None, **facts)
 
 
 class Backend(Protocol):
-    """Where jobs run; `retries_sweeps` where it tries the lost trials of a sweep again by itself."""
-
-    retries_sweeps: bool
+    """Where jobs run."""
 
     def start(self) -> None: ...
     def submit(self, job: Job) -> None: ...
@@ -57,8 +54,7 @@ class Runner:
         self.store, self.backend, self.place, self.pins, self.watch = store, backend, place, pins, watch
         self.fingerprints = Fingerprints(pins)
         self.flying: dict[str, str] = {}  # key handed to the backend -> name in the schedule
-        self.tries: Counter[str] = Counter()
-        self.losses: Counter[str] = Counter()
+        self.attempts = Attempts()
         self.retried: Counter[str] = Counter()  # requests to object storage that workers tried again, by kind of failure
         self.failures: dict[str, Outcome] = {}
         self.later: list[tuple[float, str]] = []  # retries that wait for their back-off
@@ -75,8 +71,8 @@ class Runner:
         self.watch("plan", None, schedule=self.schedule, plan=plan)
         if self.schedule.unfinished():
             self._run()
-        retries = self.tries.total() + self.losses.total() - len(self.failures)
-        return Finished(plan, self.store, self.fingerprints, self.schedule.state, self.failures, max(0, retries), time.monotonic() - started)
+        retries = max(0, self.attempts.total() - len(self.failures))
+        return Finished(plan, self.store, self.fingerprints, self.schedule.state, self.failures, retries, time.monotonic() - started)
 
     def _run(self) -> None:
         targets, state = [self.fingerprints.name(node) for node in self.schedule.plan.targets.values()], self.schedule.state
@@ -193,7 +189,7 @@ class Runner:
         arguments = {**arguments, **chosen(node, self.store, self.fingerprints.key)}
         ready = {field: refer(value if node.search else pinned(value, self.pins), self.fingerprints.key) for field, value in arguments.items()}
         data = tuple(sorted([mark, *part] for mark, part in self.uses.marked[node]))
-        canonical, attempt = self.fingerprints.arguments(node), 1 + self.tries[name] + self.losses[name]
+        canonical, attempt = self.fingerprints.arguments(node), 1 + self.attempts.count(name)
         key, fingerprint = self.fingerprints.key(node), self.fingerprints.of(node)
         own = (node.title, node.point, data, members, attempt, node.search, dict(self.pins) if node.search else {})
         return Job(key, fingerprint, node.fn, ready, canonical, node.on, self.place, *own)
@@ -237,14 +233,10 @@ class Runner:
             self._again(name)
 
     def _retry(self, name: str, outcome: Outcome) -> bool:
-        node, lost = self.schedule.nodes[name], outcome.state == "lost"
-        limit = (0 if node.sweep and self.backend.retries_sweeps else LOSSES) if lost else RETRIES * outcome.retry
-        counts = self.losses if lost else self.tries
-        counts[name] += 1
-        if counts[name] > limit:
+        delay = self.attempts.again(name, outcome, lambda: reached(self.store.place, outcome.key))
+        if delay is None:
             return False
-        self.watch("retry", node, reason=outcome.error)
-        delay = 0.0 if lost else random.uniform(0.5, 1.0) * 2 ** counts[name]
+        self.watch("retry", self.schedule.nodes[name], reason=outcome.error)
         self.later.append((time.monotonic() + delay, name))
         return True
 

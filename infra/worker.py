@@ -16,9 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from infra import settings
+from infra import notice, settings
 from infra.courier import told_to_stop
-from infra.errors import INFRASTRUCTURE, INTEGRITY, Away, IntegrityError, Maps, Refused, Stopped, StoreError, exit_code_of
+from infra.errors import BUG, INFRASTRUCTURE, INTEGRITY, Away, IntegrityError, Left, Maps, Refused, Stopped, StoreError, exit_code_of
 from infra.identity import digest, name_of, revision_of
 from infra.job import Job, Outcome, Ref, referred
 from infra.owned import scratch
@@ -29,6 +29,8 @@ from infra.store.payload import damaged, first_unlike
 from infra.store.record import encode
 from infra.store.tries import retried
 from infra.tracking.journal import Journal
+
+LEFT = 143  # the exit code of a worker that was given notice, as of one that SIGTERM ended
 
 
 def opened(store: Store, keys: Sequence[str]) -> dict[str, Any]:
@@ -64,6 +66,7 @@ def compute(job: Job, store: Store, run: WorkerRun, map: Map, started: float) ->
     if takes_run(job.fn):
         arguments["run"] = run
     value = job.fn(**arguments)
+    run.rest()
     job = ended(job, run)
     result: dict[str, Any]
     if hasattr(value, "save"):
@@ -121,9 +124,11 @@ def saved(value: Any, job: Job, store: Store, map: Map) -> tuple[str, list[dict[
 def execute(job: Job, map: Map = in_order, parallel: int = 1, judge: Judge | None = None) -> Outcome:
     """Run a job to its record, its `run.map` on `parallel` items at once; a `judge` may stop it early.
 
-    Every exception of the component becomes an outcome; only the death of the process does not.
+    Every exception of the component becomes an outcome; only the death of the process does not, and one that was given notice leaves.
     """
     settings.configure(worker=True)
+    if notice.given():
+        os._exit(LEFT)
     before, outcome = retried(), _execute(job, map, parallel, judge)
     return replace(outcome, retried=dict(retried() - before))
 
@@ -148,6 +153,8 @@ def _execute(job: Job, map: Map, parallel: int, judge: Judge | None) -> Outcome:
         return Outcome(job.key, "maps")
     except Stopped as stopped:
         return Outcome(job.key, "stopped", str(stopped), code=INFRASTRUCTURE)
+    except Left:
+        os._exit(LEFT)
     except (Away, Refused) as error:  # to ask again would be to wait again
         return failed(job, error, time.time() - started)
     except Exception as error:
@@ -161,10 +168,21 @@ def _execute(job: Job, map: Map, parallel: int, judge: Judge | None) -> Outcome:
 def failed(job: Job, error: Exception, seconds: float) -> Outcome:
     """The outcome of an exception: its first line, its class and whether another try can help (input and output only)."""
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
-    retry = getattr(error, "retry", isinstance(error, OSError))
+    code = exit_code_of(error)
+    perhaps = code == BUG and isinstance(error, RuntimeError) and not isinstance(error, NotImplementedError | RecursionError)
+    retry = getattr(error, "retry", isinstance(error, OSError) or perhaps)  # what torch raises may be the machine's fault
     trace = redact("".join(traceback.format_exception(error)))
-    kind = "oom" if isinstance(error, MemoryError) else type(error).__name__
-    return Outcome(job.key, "failed", redact(text), kind, exit_code_of(error), retry, trace, seconds)
+    if isinstance(error, MemoryError):
+        return Outcome(job.key, "failed", redact(out_of_memory(job, text)), "oom", code, False, trace, seconds)
+    return Outcome(job.key, "failed", redact(text), type(error).__name__, code, retry, trace, seconds)
+
+
+def out_of_memory(job: Job, reason: str) -> str:
+    """What a trial for which there is not enough memory is marked with: the reason, and the batch that it had."""
+    batch = getattr(job.arguments.get("update"), "batch", None)
+    told = f" with a batch of {batch}" if batch and "batch" not in reason else ""
+    remedy = "" if "raise" in reason else "; give it more memory (--on.memory), a smaller batch or more update.accumulation"
+    return f"out of memory{told}: {reason}{remedy}"
 
 
 def judged(outcome: Outcome, job: Job, error: Exception) -> Outcome:

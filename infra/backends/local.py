@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-from infra import settings
+from infra import notice, settings
 from infra.backends.child import Child
 from infra.course import conduct
 from infra.errors import BackendLost
@@ -21,6 +21,7 @@ from infra.worker import execute, source_root
 def serve(pipe: Connection, options: dict[str, Any]) -> None:
     """Execute jobs in the order they come; a reader thread ends the process when the driver is gone."""
     settings.for_children(source_root(), OMP_NUM_THREADS="1")
+    notice.heed()
     jobs: queue.Queue[Job | None] = queue.Queue()
 
     def read() -> None:
@@ -42,7 +43,6 @@ class Local(Child):
 
     def __init__(self, log: str = "") -> None:
         super().__init__(serve, {"log": log})
-        self.retries_sweeps = False
         self._queue: list[Job] = []
 
     def submit(self, job: Job) -> None:

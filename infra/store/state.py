@@ -25,6 +25,7 @@ from infra.store.place import Place, filesystem
 KEEP = 2  # states that remain: the newest, and one before it in case that one is damaged
 LAST = 15.0  # seconds that a worker which ends waits for its last upload: less than a driver that stops waits for its workers
 OLD = 14 * 86400.0  # seconds after which a state on this node's disk is nobody's: its node went on elsewhere
+STATE = re.compile(r"(\d+)-.+\.json")  # the name of a state's pointer: its step, its attempt
 DAMAGED = (OSError, StoreError, ValueError, KeyError, TypeError, AttributeError)  # what a state that cannot be read raises
 
 
@@ -155,7 +156,7 @@ class States:
         return None
 
     def _names(self, place: Place) -> list[str]:
-        return [name.removesuffix(".json") for name in place.names(self.folder) if re.fullmatch(r"\d+-.+\.json", name)]
+        return [name.removesuffix(".json") for name in place.names(self.folder) if STATE.fullmatch(name)]
 
     def _fetched(self, place: Place, name: str) -> str:
         """The local folder with the files of a state. Raises one of DAMAGED where they are not what its pointer says."""
@@ -185,6 +186,11 @@ class States:
     def _forget(self, place: Place, name: str) -> None:
         place.remove(f"{self.folder}/{name}.json")
         place.remove(f"{self.folder}/{name}")
+
+
+def reached(place: Place, key: str) -> int:
+    """The step of the newest state of a node that a store knows of; 0 where there is none."""
+    return max((int(found[1]) for name in place.names(f"{key}/state") if (found := STATE.fullmatch(name))), default=0)
 
 
 def prune(folder: Path) -> None:

@@ -100,7 +100,8 @@ class Session:
             pins = Pins(self.store.place, digests_of).of(plan, progress)
         for line in pins.told:
             self.view.say(line, "dim")
-        place = Site(self.store.url, self.url, settings.cache_folder(), self.options.cache_limit, self.options.checkpoint_every, digest_of)
+        o = self.options
+        place = Site(self.store.url, self.url, "", o.cache_limit, o.checkpoint_every, o.hung_after, digest_of)
         runner = Runner(self.store, self.backend(), place, pins, self.view.watch)
         relatives, ancestors = Relatives(self.store), Ancestors(runner.fingerprints.key)
 

@@ -40,6 +40,7 @@ class Options(Where):
     cpus: int | None = option(None, "CPUs of a local Ray (default: all)")
     cache_limit: int = option(8 << 30, "bytes of decoded images that a node keeps (default: 8 GiB)")
     checkpoint_every: float = option(60.0, "seconds between training states")
+    hung_after: float = option(1800.0, "seconds without a step after which a training counts as hanging and is begun again; 0: never")
     quiet: bool = option(False, "only the result, no progress")
 
 

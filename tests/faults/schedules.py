@@ -33,7 +33,7 @@ import pytest
 from components.types import revision
 from components.weights import Checkpoint, destination, engine, files, mean
 from components.weights.space import Combination
-from infra import claims, runner, settings
+from infra import attempts, claims, runner, settings
 from infra.dag import Plan, call
 from infra.errors import BackendLost, exit_code_of
 from infra.job import Job, Outcome, Site
@@ -171,8 +171,6 @@ class Watched(Driver):
 
 class Threads:
     """A backend in this process: each job in a thread, none of which outlives it."""
-
-    retries_sweeps = False
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger, self.events, self.threads = ledger, queue.Queue[tuple[str, Any]](), list[threading.Thread]()
@@ -330,7 +328,7 @@ def prepared(server: Server) -> Iterator[Schedules]:
         patch.setattr(s3, "SLOWEST", 4 * PART)
         patch.setattr(claims, "FAR", 0.05)
         patch.setattr(runner, "Driver", Watched)
-        patch.setattr(runner, "random", types.SimpleNamespace(uniform=lambda low, high: 0.01))
+        patch.setattr(attempts, "random", types.SimpleNamespace(uniform=lambda low, high: 0.01))
         schedules = Schedules(server.client(), ways)
         schedules.undisturbed()
         yield schedules

@@ -25,7 +25,7 @@ from infra.space import Uniform
 from infra.store import Store
 from infra.tracking.journal import events
 from tests.infra.processes import await_end, descendants
-from tests.infra.toys import add, climb, count, dies_at, dies_once, in_vain, interval, lasting, number, spread, unlucky, visited
+from tests.infra.toys import add, climb, count, dies_at, dies_once, in_vain, interval, lasting, number, spread, strays, unlucky, visited
 
 pytestmark = pytest.mark.cluster
 
@@ -52,13 +52,13 @@ class World:
     """A store, a backend, and the journal of the last run."""
 
     def __init__(self, folder: Path, backend: Cluster, every: float = 60.0) -> None:
-        self.folder, self.backend, self.every, self.runs = folder, backend, every, 0
+        self.folder, self.backend, self.every, self.hung, self.runs = folder, backend, every, 0.0, 0
         self.store = Store(str(folder / "store"))
         self.store.prepare()
 
     def run(self, **targets: Node) -> Finished:
         self.runs += 1
-        self.place = Site(self.store.url, self.store.place.at(f"runs/{self.runs}"), str(self.folder / "cache"), checkpoint_every=self.every)
+        self.place = Site(self.store.url, self.store.place.at(f"runs/{self.runs}"), "", checkpoint_every=self.every, hung_after=self.hung)
         return Runner(self.store, self.backend, self.place, {}, self.watch).run(Plan(targets))
 
     def watch(self, event: str, node: Node | None, **facts: Any) -> None:
@@ -133,6 +133,25 @@ def test_a_killed_task_is_tried_again(world: World) -> None:
     node = call(dies_once, marker=str(world.folder / "marker"), value=7)
     finished = world.run(x=node, y=call(number, value=1))
     assert finished.exit_code == 0 and finished.value(node) == 7 and finished.retries == 1
+
+
+@pytest.mark.parametrize(("how", "told", "step"), [("told", "left", 6), ("hangs", "hung", 5)])
+def test_a_trial_and_a_task_that_leave_or_hang_go_on_from_their_states(how: str, told: str, step: int, world: World) -> None:
+    world.hung = 2.0
+    given = {"step": 5, "how": how}
+    trial = sweep(strays, over=grid({"to": [9]}), marker=str(world.folder / "trial"), **given)[0]
+    task = call(strays, to=8, marker=str(world.folder / "task"), **given)
+    finished = world.run(trial=trial, task=task)
+    assert finished.exit_code == 0 and finished.value(trial)[:8] == finished.value(task) == [i * 0.1 for i in range(8)]
+    assert [event["step"] for event in world.journal("restored")] == [step, step]
+    assert len(world.journal(told)) == 2
+
+
+def test_a_point_that_always_dies_costs_no_other_of_its_pack(world: World) -> None:
+    trials = sweep(unlucky, over=grid({"index": list(range(4))}), bad=1, kind="killed", pack=4)
+    finished = world.run(sum=call(add, terms=trials, at_least=3))
+    assert finished.exit_code == 3 and finished.value(finished.plan.targets["sum"]) == 5
+    assert finished.failures[finished.fingerprints.key(trials[1])].error.startswith("its process was lost 6 times")
 
 
 def test_a_trial_that_always_dies_is_given_up_and_the_others_stand(world: World) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from infra import runner as module
+from infra import attempts
 from infra.backends.cluster import Cluster
 from infra.backends.local import Local
 from infra.dag import GPU, Node, Plan, call, grid, sweep
@@ -66,19 +66,19 @@ def test_what_is_missing_alone_runs(world: World) -> None:
 
 
 def test_an_input_or_output_error_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.random, "uniform", lambda low, high: 0.0)
-    node = call(flaky, marker=str(world.folder / "a"), failures=module.RETRIES)
+    monkeypatch.setattr(attempts.random, "uniform", lambda low, high: 0.0)
+    node = call(flaky, marker=str(world.folder / "a"), failures=attempts.RETRIES)
     finished = world.run(x=node)
-    assert finished.value(node) == module.RETRIES + 1 and finished.retries == module.RETRIES and finished.exit_code == 0
+    assert finished.value(node) == attempts.RETRIES + 1 and finished.retries == attempts.RETRIES and finished.exit_code == 0
     record = finished.record(node)
-    assert record is not None and record.attempts == module.RETRIES + 1
+    assert record is not None and record.attempts == attempts.RETRIES + 1
 
 
 def test_and_not_for_ever(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.random, "uniform", lambda low, high: 0.0)
+    monkeypatch.setattr(attempts.random, "uniform", lambda low, high: 0.0)
     node = call(flaky, marker=str(world.folder / "a"), failures=99)
     finished = world.run(x=node)
-    assert finished.exit_code == 4 and (world.folder / "a").read_text() == "x" * (module.RETRIES + 1)
+    assert finished.exit_code == 4 and (world.folder / "a").read_text() == "x" * (attempts.RETRIES + 1)
 
 
 @pytest.mark.parametrize(("kind", "name", "code"), [("value", "ValueError", 2), ("diverged", "Diverged", 2)])
@@ -119,7 +119,7 @@ def test_a_worker_that_is_always_killed_is_given_up(world: World) -> None:
     node = call(unlucky, index=0, bad=0, kind="killed")
     finished = world.run(x=node, y=call(number, value=1))
     assert finished.exit_code == 4 and finished.value(finished.plan.targets["y"]) == 1
-    assert [event for event, title in world.told if title == "unlucky"].count("retry") == module.LOSSES
+    assert [event for event, title in world.told if title == "unlucky"].count("retry") == attempts.CRASHES
     assert "ended with -9" in finished.failures[finished.fingerprints.key(node)].error
 
 
@@ -163,7 +163,7 @@ def test_ctrl_c_keeps_the_state_and_the_same_command_goes_on(world: World) -> No
 
 
 def test_a_full_disk_loses_nothing_that_was_finished(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.random, "uniform", lambda low, high: 0.0)
+    monkeypatch.setattr(attempts.random, "uniform", lambda low, high: 0.0)
     small, large = call(number, value=1), call(big, size=3_000_000)
     assert world.run(x=small).exit_code == 0
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -266,17 +266,17 @@ def broken(pipe: Any, options: dict[str, Any]) -> None:
 
 
 def test_a_result_without_a_member_is_another_result_and_what_failed_in_passing_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.random, "uniform", lambda low, high: 0.0)
+    monkeypatch.setattr(attempts.random, "uniform", lambda low, high: 0.0)
 
     def plan() -> Node:
-        members = [call(number, value=1), call(flaky, marker=str(world.folder / "a"), failures=module.RETRIES + 1), call(number, value=2)]
+        members = [call(number, value=1), call(flaky, marker=str(world.folder / "a"), failures=attempts.RETRIES + 1), call(number, value=2)]
         return call(add, terms=[call(add, terms=members, at_least=2), call(number, value=10)], label="above")
 
     first, second = plan(), plan()
     finished = world.run(x=first)
     assert finished.exit_code == 3 and finished.value(first) == 13
     finished = world.run(x=second)
-    assert finished.exit_code == 0 and finished.value(second) == 13 + module.RETRIES + 2  # the whole call, and what is downstream of it
+    assert finished.exit_code == 0 and finished.value(second) == 13 + attempts.RETRIES + 2  # the whole call, and what is downstream of it
 
 
 def test_a_member_that_diverged_stays_out_and_nothing_is_computed_again(world: World) -> None:

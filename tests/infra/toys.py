@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +115,54 @@ def dies_at(step: int, to: int, marker: str, *, run: Any) -> list[float]:
             Path(marker).touch()
             os.kill(os.getpid(), signal.SIGKILL)
     return values
+
+
+@revision(1)
+def strays(step: int, to: int, marker: str, how: str, *, run: Any) -> list[float]:
+    """Counts as `count` does; the first time that it reaches a step it is told to leave, or hangs, with or without letting go of Python's lock."""
+    values: list[float] = []
+    if folder := run.restore():
+        values = [float(line) for line in Path(folder, "values").read_text().split()]
+    for i in range(len(values), to):
+        values.append(i * 0.1)
+        run.log(i, value=values[-1])
+        if i == step and not os.path.exists(marker):
+            Path(marker).touch()
+            if how == "told":
+                os.kill(os.getpid(), signal.SIGTERM)
+            elif how == "hangs":
+                time.sleep(1000)
+            else:
+                ctypes.PyDLL(None).sleep(1000)
+            time.sleep(0.2)
+        run.checkpoint(i + 1, lambda f: Path(f, "values").write_text("\n".join(map(repr, values))) and None, force=how != "told" and i == step - 1)
+    return values
+
+
+@revision(1)
+def stumbles(marker: str, times: int, kind: str = "RuntimeError") -> int:
+    """Fails so often, with what may be chance or is not; then how often it was tried."""
+    tries = Path(marker).read_text().count("x") if os.path.exists(marker) else 0
+    Path(marker).write_text("x" * (tries + 1))
+    if tries < times:
+        raise {"RuntimeError": RuntimeError("an unspecified launch failure"), "TypeError": TypeError("no such argument")}[kind]
+    return tries + 1
+
+
+@revision(1)
+@dataclass(frozen=True)
+class Large:
+    """An update with a batch."""
+
+    batch: int = 4096
+
+
+@revision(1)
+def exhausts(index: int, bad: int, update: Large) -> float:
+    """For the index `bad` there is not enough memory."""
+    if index == bad:
+        raise MemoryError("Unable to allocate 1.5 TiB")
+    return float(index)
 
 
 @revision(1)

@@ -24,7 +24,7 @@ class World:
         self.told: list[tuple[str, str]] = []
         self.facts: list[dict[str, Any]] = []
         self.runs = 0
-        self.every = 60.0
+        self.every, self.hung = 60.0, 0.0
 
     def watch(self, event: str, node: Node | None, **facts: Any) -> None:
         if node is not None or event in ("attached", "lapsed"):
@@ -36,7 +36,7 @@ class World:
         self.facts.clear()
         self.runs += 1
         run = self.store.place.at(f"runs/{self.runs}")
-        self.place = Site(self.store.url, run, str(self.folder / "cache"), checkpoint_every=self.every, digest=digest_of)
+        self.place = Site(self.store.url, run, str(self.folder / "cache"), checkpoint_every=self.every, hung_after=self.hung, digest=digest_of)
         return Runner(self.store, backend or Local(str(self.folder / "log")), self.place, {}, self.watch).run(Plan(targets))
 
     def journal(self, kind: str) -> list[Any]:
@@ -45,8 +45,6 @@ class World:
 
 class Refuses:
     """A backend that must not be needed."""
-
-    retries_sweeps = False
 
     def start(self) -> None:
         raise AssertionError("a finished plan needs no backend")

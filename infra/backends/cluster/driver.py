@@ -20,7 +20,6 @@ class Cluster(Child):
 
     def __init__(self, address: str = "local", cpus: int | None = None, log: str = "") -> None:
         super().__init__(serve, {"address": address, "cpus": cpus, "log": log})
-        self.retries_sweeps = True
 
     def next(self, timeout: float) -> Event | None:
         """The next event, or None after `timeout` seconds."""

@@ -12,6 +12,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from infra import settings
+from infra.attempts import CRASHES
+from infra.backends.cluster.loss import lost, ready_to_leave
 from infra.backends.cluster.searched import run_search
 from infra.backends.cluster.sweep import run_sweep
 from infra.errors import Maps
@@ -28,7 +30,6 @@ QUIET = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 MAPPING = 4  # jobs that map at once, or one for as many CPUs where these are more
-LOSSES = 5  # of an item's process
 MOST = 8  # items that a component should have under way: what it tries ahead may turn out to be in vain
 PATIENCE = 60.0  # seconds in which items end that are in vain
 WAIT = 0.02  # seconds between two looks at the pipe and the tasks
@@ -63,7 +64,7 @@ def spread(options: Mapping[str, float]) -> Callable[[Callable[..., Any], Sequen
     from ray.exceptions import RayTaskError
 
     def map(fn: Callable[..., Any], items: Sequence[Mapping[str, Any]]) -> list[Any]:
-        remote = ray.remote(fn).options(max_retries=LOSSES, **options)
+        remote = ray.remote(fn).options(max_retries=CRASHES, **options)
         under_way = [remote.remote(**item) for item in items]
         try:
             found: list[Any] = ray.get(under_way)
@@ -85,6 +86,7 @@ def held(fn: Callable[..., Any], items: Sequence[Mapping[str, Any]]) -> list[Any
 
 
 def task(job: Job, options: Mapping[str, float], parallel: int, mapping: bool) -> Outcome:
+    ready_to_leave()
     if not getattr(job.fn, "__maps__", ""):
         return execute(job)
     return execute(job, spread(options) if mapping else held, parallel)
@@ -204,5 +206,5 @@ class Head:
             except RayTaskError as error:  # not of the component: the job could not be read there, or its outcome not here
                 self.send("outcome", failed(job, error.cause if isinstance(error.cause, Exception) else error, 0.0))
             except RayError as error:
-                self.send("outcome", Outcome(job.key, "lost", f"{type(error).__name__}: its worker process went away"))
+                self.send("outcome", lost(job, error))
         self._map()

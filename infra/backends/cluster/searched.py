@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,8 +15,10 @@ import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
+from ray.tune.trainable import wrap_function
 
-from infra.backends.cluster.sweep import LOSSES, REGISTRY, first_line
+from infra.backends.cluster.loss import ready_to_leave
+from infra.backends.cluster.sweep import Trials, tuned
 from infra.course import Course, attempted, trial_job
 from infra.job import Job, Outcome
 from infra.worker import failed
@@ -39,12 +40,26 @@ class Board:
 def trial(config: Mapping[str, Any], job: Job, board: Any) -> None:
     """One trial: each look is reported, and answered before `report` returns."""
     index = config["index"]
+    own = trial_job(job, index, config["point"])
+    if own.key in config.get("without", ()):
+        return
 
     def judge(step: int, value: float) -> bool:
         tune.report({"step": step, "value": value})
         return bool(ray.get(board.stops.remote(index)))
 
-    tune.report({"outcome": attempted(trial_job(job, index, config["point"]), judge)})
+    tune.report({"outcome": attempted(own, judge)})
+
+
+def ready(function: Any) -> Any:
+    """A trainable whose process, in its main thread, gets ready to be told to leave; the function runs in another."""
+
+    class Ready(wrap_function(function)):  # type: ignore[misc]
+        def setup(self, config: Mapping[str, Any]) -> None:
+            ready_to_leave()
+            super().setup(config)
+
+    return Ready
 
 
 class Next(Searcher):
@@ -72,25 +87,29 @@ class Next(Searcher):
         """The course is in the store."""
 
 
-class Looks(FIFOScheduler):  # not a tune.Callback: for one, Tune imports every tracking library that it finds
+class Looks(Trials):
     """Passes on what trials report, and what is decided."""
 
     def __init__(self, course: Course, board: Any) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.course, self.board = course, board
         self.told: set[int] = set()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
+    def at(self, trial: Any) -> Job | None:
+        index = trial.config["index"]
+        return None if index in self.told else trial_job(self.course.job, index, trial.config["point"])
+
+    def tell(self, trial: Any, outcome: Outcome) -> None:
+        index = trial.config["index"]
+        if index not in self.told:
+            self.told.add(index)
+            self.course.ended(index, outcome)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        index = trial.config["index"]
         if "outcome" in result:
-            if index not in self.told:
-                self.told.add(index)
-                self.course.ended(index, result["outcome"])
-        elif "step" in result and self.course.look(index, result["step"], result["value"]):
-            ray.get(self.board.stop.remote(index))
+            self.tell(trial, result["outcome"])
+        elif "step" in result and self.course.look(trial.config["index"], result["step"], result["value"]):
+            ray.get(self.board.stop.remote(trial.config["index"]))
         return str(FIFOScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
@@ -113,18 +132,11 @@ def run_search(job: Job, options: Mapping[str, float], send: Callable[[Outcome],
 
 def _run(course: Course, options: Mapping[str, float], folder: str) -> Outcome:
     board: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Board).remote()
-    resources, name = {"cpu": options["num_cpus"], "gpu": options["num_gpus"]}, f"search-{uuid.uuid4().hex}"
-    with REGISTRY:
-        tune.register_trainable(name, tune.with_resources(tune.with_parameters(trial, job=course.job, board=board), resources))
+    trainable = ready(tune.with_parameters(trial, job=course.job, board=board))
     left = sum(not each.state for each in course.trials) + course.search.n - len(course.trials)
     if left:
-        results = tune.Tuner(
-            name,
-            tune_config=tune.TuneConfig(reuse_actors=True, scheduler=Looks(course, board), search_alg=Next(course), num_samples=left),
-            run_config=tune.RunConfig(name="search", storage_path=folder, verbose=0, failure_config=tune.FailureConfig(max_failures=LOSSES)),
-        ).fit()
-        lost = f"its process was lost {LOSSES + 1} times: {first_line(results.errors[0])}" if results.errors else "Tune ended without an outcome"
+        tuned(trainable, options, folder, Looks(course, board), search_alg=Next(course), num_samples=left)
         for index in sorted(course.running) if course.over is None else ():
-            course.ended(index, Outcome(course.job.key, "lost", lost))
+            course.ended(index, Outcome(course.job.key, "failed", "Tune ended without an outcome", "lost", 4))
     ray.kill(board)
     return course.outcome()

@@ -1,53 +1,123 @@
-"""A sweep is one `ray.tune.Tuner`: Tune schedules the trials and retries lost actors; the store remembers, Tune's own state is scratch."""
+"""A sweep is one `ray.tune.Tuner`: Tune schedules the trials and begins lost ones again; the store remembers, Tune's own state is scratch."""
 
 from __future__ import annotations
 
+import contextlib
+import pickle
 import shutil
 import threading
+import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune.execution import class_cache
 from ray.tune.schedulers import FIFOScheduler
 
+from infra.attempts import Attempts
+from infra.backends.cluster.loss import given_up, kind_of, raised, ready_to_leave
 from infra.job import Job, Outcome
+from infra.store import Store
+from infra.store.place import Place
+from infra.store.state import reached
 from infra.worker import execute
 
 # Tune would hand the driver's AWS keys to each trial by a runtime_env, which Ray logs in full; nodes have credentials of their own
 class_cache.ENV_VARS_TO_PROPAGATE -= {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
 REGISTRY = threading.Lock()  # Tune's, one for the process: it knows a trainable by its name, and takes one at a time
-LOSSES = 5  # how often a trial may lose its process (pre-emption, a killed worker) before it counts as failed
+EVERY = 0.5  # seconds of work after which a trial tells its outcomes so far
+TOGETHER = 64  # jobs in one object of Ray's store, or as many as a trial has
 
 
-def trial(config: Mapping[str, Any], jobs: Sequence[Job], pack: int) -> None:
-    """One Tune trial: `pack` jobs in turn, each with its own record; exceptions of components come back as outcomes."""
-    for job in jobs[config["index"] * pack : (config["index"] + 1) * pack]:
-        tune.report({"outcome": execute(job)})
+class Pack(tune.Trainable):
+    """One Tune trial: the jobs of a pack in turn, each with its own record; exceptions of components come back as outcomes."""
+
+    def setup(self, config: Mapping[str, Any], objects: Sequence[Any] = (), pack: int = 1) -> None:
+        ready_to_leave()
+        self.objects, self.pack = objects, pack
+        self.reset_config(config)
+
+    def reset_config(self, new_config: Mapping[str, Any]) -> bool:
+        """Another trial in the same process."""
+        each = together(self.pack)
+        where, at = divmod(new_config["index"] * self.pack, each)
+        without = new_config.get("without", ())
+        self.left = deque[Job](job for job in ray.get(self.objects[where])[at : at + self.pack] if job.key not in without)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """What some of the jobs came to."""
+        until, outcomes = time.monotonic() + EVERY, []
+        while self.left and time.monotonic() < until:
+            outcomes.append(execute(self.left.popleft()))
+        return {"outcomes": outcomes, "done": not self.left}
 
 
-class Notify(FIFOScheduler):  # not a tune.Callback: for one, Tune imports every tracking library that it finds
-    """Trials in their order; each outcome is passed on as it comes, and once."""
+def together(pack: int) -> int:
+    """How many jobs lie in one object: whole packs."""
+    return max(1, TOGETHER // pack) * pack
 
-    def __init__(self, send: Callable[[Outcome], None]) -> None:
+
+class Trials(FIFOScheduler):  # not a tune.Callback: for one, Tune imports every tracking library that it finds
+    """Trials in their order. One that loses its process is begun again, as often as `Attempts` has it; then without the job that it was at."""
+
+    def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.send = send
-        self.told: set[str] = set()
+        self.attempts = Attempts()
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune writes its scheduler into its own state, which nobody reads."""
         return {}
 
+    def at(self, trial: Any) -> Job | None:
+        """The job that a trial is at, or None where it has ended all."""
+        raise NotImplementedError
+
+    def tell(self, trial: Any, outcome: Outcome) -> None:
+        """Pass on how a job ended."""
+        raise NotImplementedError
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """Tune is about to begin it again."""
+        error: Any = None
+        with contextlib.suppress(Exception):
+            error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
+        if cause := raised(error):
+            raise cause
+        if job := self.at(trial):
+            kind = kind_of(error)
+            if not self.attempts.lost(job.key, kind, lambda: reached(Place(job.place.store), job.key)):
+                self.tell(trial, given_up(job, self.attempts.losses[job.key], kind, error))
+                trial.config["without"] = [*trial.config.get("without", ()), job.key]
+
+
+class Notify(Trials):
+    """Each outcome is passed on as it comes, and once."""
+
+    def __init__(self, jobs: Sequence[Job], pack: int, send: Callable[[Outcome], None]) -> None:
+        super().__init__()
+        self.jobs, self.pack, self.send = jobs, pack, send
+        self.told: set[str] = set()
+
+    def at(self, trial: Any) -> Job | None:
+        first = trial.config["index"] * self.pack
+        left = [job for job in self.jobs[first : first + self.pack] if job.key not in self.told]
+        done = Store(left[0].place.store).done([job.key for job in left]) if left else ()
+        return next((job for job in left if job.key not in done), None)
+
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        if "outcome" in result:
-            self.tell(result["outcome"])
+        for outcome in result.get("outcomes", ()):
+            self.tell(trial, outcome)
         return str(FIFOScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         self.on_trial_result(tune_controller, trial, result)
 
-    def tell(self, outcome: Outcome) -> None:
+    def tell(self, trial: Any, outcome: Outcome) -> None:
         if outcome.key not in self.told:
             self.told.add(outcome.key)
             self.send(outcome)
@@ -55,28 +125,31 @@ class Notify(FIFOScheduler):  # not a tune.Callback: for one, Tune imports every
 
 def run_sweep(jobs: Sequence[Job], pack: int, options: Mapping[str, float], folder: str, send: Callable[[Outcome], None]) -> None:
     """Run all jobs of a sweep to their outcomes, each sent exactly once."""
-    notify = Notify(send)
-    resources = {"cpu": options["num_cpus"], "gpu": options["num_gpus"]}
+    notify = Notify(jobs, pack, send)
     reason = "Tune ended without an outcome"
     try:
-        name = f"trial-{uuid.uuid4().hex}"
-        with REGISTRY:
-            tune.register_trainable(name, tune.with_resources(tune.with_parameters(trial, jobs=list(jobs), pack=pack), resources))
-        tuner = tune.Tuner(
-            name,
-            param_space={"index": tune.grid_search(list(range(-(-len(jobs) // pack))))},
-            tune_config=tune.TuneConfig(reuse_actors=True, scheduler=notify),
-            run_config=tune.RunConfig(name="sweep", storage_path=folder, verbose=0, failure_config=tune.FailureConfig(max_failures=LOSSES)),
-        )
-        if errors := tuner.fit().errors:
-            reason = f"its process was lost {LOSSES + 1} times: {first_line(errors[0])}"
-    except Exception as error:  # whatever Tune dies of, its jobs go back to the runner, which decides
-        reason = f"Tune ended: {type(error).__name__}: {first_line(error)}"
+        each = together(pack)
+        objects = [ray.put(list(jobs[at : at + each])) for at in range(0, len(jobs), each)]
+        trainable, count = tune.with_parameters(Pack, objects=objects, pack=pack), -(-len(jobs) // pack)
+        tuned(trainable, options, folder, notify, param_space={"index": tune.grid_search(list(range(count)))})
+    except Exception as error:  # of Tune, or of our part of a trial
+        reason = f"the sweep ended: {type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0]}"
     finally:
         for job in jobs:
-            notify.tell(Outcome(job.key, "lost", reason))
+            notify.tell(None, Outcome(job.key, "failed", reason, "lost", 4))
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def tuned(trainable: Any, options: Mapping[str, float], folder: str, scheduler: Trials, param_space: Any = None, **config: Any) -> None:
+    """One Tuner to its end. Whether a trial that lost its process is begun again is the scheduler's to say."""
+    name = f"trial-{uuid.uuid4().hex}"
+    resources = {"cpu": options["num_cpus"], "gpu": options["num_gpus"]}
+    with REGISTRY:
+        tune.register_trainable(name, tune.with_resources(trainable, resources))
+    always, never = tune.FailureConfig(max_failures=-1), tune.CheckpointConfig(checkpoint_at_end=False)
+    tune.Tuner(
+        name,
+        param_space=param_space,
+        tune_config=tune.TuneConfig(reuse_actors=True, scheduler=scheduler, **config),
+        run_config=tune.RunConfig(name="sweep", storage_path=folder, verbose=0, failure_config=always, checkpoint_config=never),
+    ).fit()
