@@ -9,6 +9,8 @@ Every event has `kind` and `at` (seconds since the epoch, set by `write`). `fing
               state is running, done, failed or hit; only what is known need be given and later events of a node add to earlier ones;
               is_checkpoint: the node makes a checkpoint (a trial, a merge), known from its annotation before it ran
     metric    fingerprint, step, values                   values by name, while it trains
+    left      fingerprint, step, host, kept               its worker was told to leave: its state is kept, and another one goes on
+    hung      fingerprint, step, seconds, host            no step for so long: its process is ended, and another one goes on from its state
     score     fingerprint, split, metric, value, n        of the evaluated model; label instead where that is no checkpoint (an ensemble)
     champion  fingerprint, uri, digest, name              the winner, by the name it is registered under
     artifact  path                                        of a file or folder, relative to the run's folder or absolute

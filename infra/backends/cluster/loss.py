@@ -8,7 +8,7 @@ import threading
 import time
 
 import ray
-from ray.exceptions import ActorDiedError, LocalRayletDiedError, NodeDiedError, OutOfMemoryError, RayTaskError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, LocalRayletDiedError, NodeDiedError, OutOfMemoryError, RayTaskError
 
 from infra import notice
 from infra.job import Job, Outcome
@@ -23,7 +23,8 @@ def kind_of(error: BaseException | None) -> str:
     text = str(error)
     if isinstance(error, OutOfMemoryError) or "running low on memory" in text:
         return "oom"
-    node = isinstance(error, NodeDiedError | LocalRayletDiedError) or getattr(error, "preempted", False) or "node has died" in text
+    # a node that does not answer counts as alive until some health checks were missed
+    node = isinstance(error, ActorUnavailableError | NodeDiedError | LocalRayletDiedError) or getattr(error, "preempted", False) or "node has died" in text
     return "node" if node else ""
 
 

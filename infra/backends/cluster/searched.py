@@ -28,13 +28,13 @@ class Board:
     """Where trials read whether they are to stop. Begun anew it has forgotten, and is told again at the next look."""
 
     def __init__(self) -> None:
-        self.stopped: set[int] = set()
+        self.stopped: dict[int, int] = {}  # trial -> the step at which it was told to stop: one that is made again goes as far
 
-    def stop(self, index: int) -> None:
-        self.stopped.add(index)
+    def stop(self, index: int, step: int) -> None:
+        self.stopped.setdefault(index, step)
 
-    def stops(self, index: int) -> bool:
-        return index in self.stopped
+    def stops(self, index: int, step: int) -> bool:
+        return step >= self.stopped.get(index, step + 1)
 
 
 def trial(config: Mapping[str, Any], job: Job, board: Any) -> None:
@@ -46,7 +46,7 @@ def trial(config: Mapping[str, Any], job: Job, board: Any) -> None:
 
     def judge(step: int, value: float) -> bool:
         tune.report({"step": step, "value": value})
-        return bool(ray.get(board.stops.remote(index)))
+        return bool(ray.get(board.stops.remote(index, step)))
 
     tune.report({"outcome": attempted(own, judge)})
 
@@ -109,7 +109,7 @@ class Looks(Trials):
         if "outcome" in result:
             self.tell(trial, result["outcome"])
         elif "step" in result and self.course.look(trial.config["index"], result["step"], result["value"]):
-            ray.get(self.board.stop.remote(trial.config["index"]))
+            ray.get(self.board.stop.remote(trial.config["index"], result["step"]))
         return str(FIFOScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
