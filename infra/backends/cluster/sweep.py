@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import pickle
+import re
 import shutil
 import threading
 import time
@@ -83,15 +83,15 @@ class Trials(FIFOScheduler):  # not a tune.Callback: for one, Tune imports every
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Tune is about to begin it again."""
-        error: Any = None
-        with contextlib.suppress(Exception):
-            error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
-        if cause := raised(error):
+        told = ""
+        with contextlib.suppress(OSError):
+            told = re.split(r"^Failure # .*\n", Path(trial.error_file).read_text(), flags=re.MULTILINE)[-1]
+        if cause := raised(told):
             raise cause
         if job := self.at(trial):
-            kind = kind_of(error)
+            kind = kind_of(told)
             if not self.attempts.lost(job.key, kind, lambda: reached(Place(job.place.store), job.key)):
-                self.tell(trial, given_up(job, self.attempts.losses[job.key], kind, error))
+                self.tell(trial, given_up(job, self.attempts.losses[job.key], kind, told))
                 trial.config["without"] = [*trial.config.get("without", ()), job.key]
 
 
