@@ -1,0 +1,72 @@
+"""A machine that is about to be taken back: Ray is told to drain it, its workers keep their states and leave, and others go on at that very step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.backends.cluster import Cluster
+from infra.dag import grid, sweep
+from tests.infra.toys import count
+from tests.infra.world import World
+
+pytestmark = pytest.mark.cluster
+
+GRACE = 30.0  # seconds, as spot markets and Kubernetes have it
+STEPS, PAUSE = 60, 0.2
+
+
+@pytest.fixture
+def nodes() -> Iterator[Any]:
+    """A head without work, and two machines for one trial each."""
+    from ray.cluster_utils import Cluster as Nodes
+
+    with ExitStack() as stack:
+        made = Nodes(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 100 << 20})
+        stack.callback(made.shutdown)
+        for _ in range(2):
+            made.add_node(num_cpus=1, object_store_memory=100 << 20)
+        made.wait_for_nodes()
+        yield made
+
+
+def drain(nodes: Any, node: Any) -> None:
+    from ray._raylet import GcsClient
+    from ray.core.generated.autoscaler_pb2 import DrainNodeReason
+
+    deadline = int(1000 * (time.time() + GRACE))
+    accepted, reason = GcsClient(nodes.address).drain_node(node.node_id, DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION, "spot", deadline, timeout=10)
+    assert accepted, reason
+
+
+class Watched(World):
+    """A world in which a machine is drained once both trials have made some steps."""
+
+    struck = False
+    nodes: Any = None
+
+    def watch(self, event: str, node: Any, **facts: Any) -> None:
+        super().watch(event, node, **facts)
+        if event == "tick" and not self.struck and len({line["fingerprint"] for line in self.journal("metric") if line["step"] >= 3}) == 2:
+            self.struck = True
+            drain(self.nodes, next(iter(self.nodes.worker_nodes)))
+            self.nodes.add_node(num_cpus=1, object_store_memory=100 << 20)
+
+
+def test_workers_of_a_machine_that_is_drained_keep_their_states_and_go_on_elsewhere(nodes: Any, tmp_path: Path) -> None:
+    """States are due once a minute: only the notice explains this one. No step is made twice, and the other trial hears nothing of it."""
+    world = Watched(tmp_path)
+    world.nodes = nodes
+    trials = sweep(count, over=grid({"to": [STEPS, STEPS + 1]}), pause=PAUSE)
+    finished = world.run(Cluster(nodes.address, log=str(tmp_path / "log")), a=trials[0], b=trials[1])
+    assert finished.exit_code == 0 and world.struck
+    assert [finished.value(trial) for trial in trials] == [[float(i) for i in range(to)] for to in (STEPS, STEPS + 1)]
+    left, restored = world.journal("left"), world.journal("restored")
+    assert [event["step"] for event in left] == [event["step"] for event in restored] and len(left) == 1
+    steps = [(event["fingerprint"], event["step"]) for event in world.journal("metric")]
+    assert len(steps) == len(set(steps)) == 2 * STEPS + 1
