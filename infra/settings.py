@@ -26,6 +26,11 @@ def default_prices() -> str:
     return os.environ.get("STOCKPOT_PRICES", "")
 
 
+def metadata_service() -> str:
+    """Where a machine of AWS asks about itself: `AWS_EC2_METADATA_SERVICE_ENDPOINT`, as Amazon's own tools have it."""
+    return os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://169.254.169.254").rstrip("/")
+
+
 @functools.cache
 def secrets() -> tuple[str, ...]:
     """The values of all variables that are named as secrets are, longest first; short ones are words that stand elsewhere too."""

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import http.server
+import os
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -70,3 +75,38 @@ def test_workers_of_a_machine_that_is_drained_keep_their_states_and_go_on_elsewh
     assert [event["step"] for event in left] == [event["step"] for event in restored] and len(left) == 1
     steps = [(event["fingerprint"], event["step"]) for event in world.journal("metric")]
     assert len(steps) == len(set(steps)) == 2 * STEPS + 1
+
+
+class Metadata(http.server.BaseHTTPRequestHandler):
+    """The metadata service of a machine that is taken back: IMDSv2, so nothing is told without a token."""
+
+    asked: list[str]
+
+    def do_PUT(self) -> None:
+        self._answer(200, "a-token" if "X-aws-ec2-metadata-token-ttl-seconds" in self.headers else "")
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        known = self.headers.get("X-aws-ec2-metadata-token") == "a-token" and self.path == "/latest/meta-data/spot/instance-action"
+        self._answer(200 if known and len(self.asked) > 1 else 404, '{"action": "terminate", "time": "2030-01-01T00:00:00Z"}')
+
+    def _answer(self, status: int, text: str) -> None:
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Silence."""
+
+
+def test_a_spot_machine_that_is_taken_back_is_drained(nodes: Any) -> None:
+    handler = type("Handler", (Metadata,), {"asked": []})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        settings = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{server.server_port}/", "RAY_ADDRESS": nodes.address}
+        words = [sys.executable, "-m", "infra.backends.cluster.spot"]
+        done = subprocess.run(words, env={**os.environ, **settings}, capture_output=True, text=True, timeout=120)
+        server.shutdown()
+    assert done.returncode == 0 and "is drained" in done.stdout, done.stdout + done.stderr
+    assert sum(node.node_id in done.stdout for node in [nodes.head_node, *nodes.worker_nodes]) == 1
+    assert handler.asked == ["/latest/meta-data/spot/instance-action"] * 2

@@ -31,7 +31,7 @@ def prepared(cluster: dict[str, Any]) -> dict[str, Any]:
 
 def started(cluster: dict[str, Any], node: str) -> tuple[str, dict[str, str]]:
     """The command that starts Ray on a node, and its flags."""
-    stop, command = cluster[f"{node}_start_ray_commands"]
+    stop, command, *_ = cluster[f"{node}_start_ray_commands"]
     assert stop.endswith("ray stop")
     flags = [word for word in shlex.split(command.partition("ray start")[2]) if word.startswith("--")]
     return command, {flag.partition("=")[0]: flag.partition("=")[2] for flag in flags}
