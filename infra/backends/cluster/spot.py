@@ -37,7 +37,7 @@ def noticed() -> bool:
 def drain() -> None:
     """Tell Ray that this node goes."""
     import ray
-    from ray._raylet import GcsClient
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
     from ray.core.generated import autoscaler_pb2
 
     ray.init(address="auto", log_to_driver=False)
