@@ -143,7 +143,7 @@ class Runner:
             if len(self.flying) + len(found) >= IN_FLIGHT and not node.sweep:
                 break
             name = self.fingerprints.name(node)
-            if self.claims.due(self.fingerprints.key(node)) and (job := self._job(node)).key not in {*found, *self.flying}:
+            if self.claims.due(self.fingerprints.key(node)) and (job := self._job(node)).key not in found and job.key not in self.flying:
                 found[job.key] = (node, name, job)
         return found
 

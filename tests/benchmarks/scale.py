@@ -14,6 +14,7 @@ import json
 import multiprocessing
 import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -26,6 +27,9 @@ from pathlib import Path
 from typing import Any
 
 TICKS = os.sysconf("SC_CLK_TCK")
+WORDS = {
+    "infra.tracking.mirror": "mirror", "raylet/raylet": "raylet", "gcs_server": "gcs_server", "ray::": "workers", "default_worker": "workers",
+}  # fmt: skip
 ROLES = ("driver", "backend", "mirror", "raylet", "gcs_server", "workers", "other")
 
 
@@ -77,11 +81,11 @@ class Meters:
             while above not in (0, 1, own):
                 above = parents.get(above, 0)
             if above == own:
-                with contextlib.suppress(OSError, ValueError, IndexError):
-                    role = role_of(pid)
+                with contextlib.suppress(OSError):
+                    role = self._cpu[pid][0] if pid in self._cpu else role_of(pid)
                     self._cpu[pid] = (role, seconds)
-                    peak = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc", entry, "status").read_text())[1]) * 1024 / 1e6  # type: ignore[index]
-                    self.peaks[role] = max(self.peaks[role], peak)
+                    if peak := re.search(r"VmHWM:\s+(\d+)", Path("/proc", entry, "status").read_text()):  # else it has just ended
+                        self.peaks[role] = max(self.peaks[role], int(peak[1]) * 1024 / 1e6)
         total: Counter[str] = Counter()
         for role, seconds in self._cpu.values():
             total[role] += seconds
@@ -94,8 +98,7 @@ def role_of(pid: int) -> str:
     if pid in {child.pid for child in multiprocessing.active_children()}:
         return "backend"
     line = Path("/proc", str(pid), "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
-    found = (("infra.tracking.mirror", "mirror"), ("raylet/raylet", "raylet"), ("gcs_server", "gcs_server"), ("ray::", "workers"), ("default_worker", "workers"))
-    return next((role for word, role in found if word in line), "other")
+    return next((role for word, role in WORDS.items() if word in line), "other")
 
 
 def one(options: argparse.Namespace) -> dict[str, Any]:
@@ -129,6 +132,7 @@ def one(options: argparse.Namespace) -> dict[str, Any]:
         moments["closed"] = time.perf_counter()
         meters.look()
     for profiler in profilers:
+        profiler.send_signal(signal.SIGINT)  # that of this very process would never end by itself
         profiler.wait()
     assert finished.exit_code == 0, finished.failures
     return {"n": options.n, "moments": moments, "peaks": dict(meters.peaks), "cpu": cpu, "owed": owed, **stored(options, session)}
@@ -176,7 +180,8 @@ def told(found: Sequence[dict[str, Any]]) -> Iterator[str]:
         yield f"{name + ', s':<28}" + "".join(f"{value:10.2f}" for value in values) + f"{1e3 * slope(found, values):11.2f} ms"
     whole = [sum(part.values()) - part["closed"] for part in parts]
     yield f"{'all but the start of Ray, s':<28}" + "".join(f"{value:10.2f}" for value in whole) + f"{1e3 * slope(found, whole):11.2f} ms"
-    yield f"{'trials a second, of all':<28}" + "".join(f"{run['n'] / value:10.1f}" for run, value in zip(found, whole, strict=True)) + f"{1 / slope(found, whole):11.1f} /s"
+    rates = "".join(f"{run['n'] / value:10.1f}" for run, value in zip(found, whole, strict=True))
+    yield f"{'trials a second, of all':<28}{rates}{1 / slope(found, whole):11.1f} /s"
     for role in ROLES:
         peaks, cpu = [run["peaks"].get(role, 0.0) for run in found], [run["cpu"].get(role, 0.0) for run in found]
         if any(peaks):
@@ -229,7 +234,8 @@ def main() -> None:
             *lines, last = done.stdout.splitlines()
             print(*(f"  {line}" for line in lines[-3:]), sep="\n", file=sys.stderr)
             found.append(json.loads(last))
-    print(f"{options.trial}, {options.pack} a pack, {options.cpus} CPUs, tracking {options.tracking}; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    where = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    print(f"{options.trial}, {options.pack} a pack, {options.cpus} CPUs, tracking {options.tracking}; {where}")
     print(*told(found), sep="\n")
 
 
