@@ -175,7 +175,7 @@ class Runner:
         self.schedule.start(name)
         self.flying[job.key] = name
         self.watch("queued", node)
-        self._note(node, "running")
+        self._note(node, "queued")
         if node.sweep and job.attempt == 1:
             sweeps.setdefault(node.sweep, []).append(job)
         else:
