@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from infra.errors import IntegrityError
@@ -18,6 +18,7 @@ from infra.node import Node, children
 
 Part = tuple[str, float, float]  # canonical root, low, high
 Use = tuple[str, Part]  # mark, part
+Answered = tuple[Set[Part], Set[Use], Set[Use]]  # reported, used and own of one answer
 AVOIDED = "avoids"  # the mark of data that is named only so that nothing has seen it
 RECYCLED = "recycled"  # the mark of what descends from a member of a query; its part is the member's key
 
@@ -52,11 +53,12 @@ class Uses:
 
     def __init__(self, canon: Canon | None = None) -> None:
         self.canon = canon or Canon()
-        self.plain: dict[Node, set[Part]] = {}
-        self.own: dict[Node, set[Use]] = {}  # what the plan itself did with data
-        self.marked: dict[Node, set[Use]] = {}  # and what had been done with it before, as records say
+        self.plain: dict[Node, frozenset[Part]] = {}
+        self.own: dict[Node, frozenset[Use]] = {}  # what the plan itself did with data
+        self.marked: dict[Node, frozenset[Use]] = {}  # and what had been done with it before, as records say
         self.brought: dict[Use, str] = {}  # by which record of the store, found by a query
-        self.answers: dict[Node, list[tuple[set[Part], set[Use], set[Use]]]] = {}  # of a node that reports: (reported, used, own) of each answer
+        self._sets: dict[frozenset[Any], frozenset[Any]] = {}
+        self.answers: dict[Node, list[Answered]] = {}  # of a node that reports: (reported, used, own) of each answer
 
     def add(self, node: Node) -> None:
         """Record a node whose dependencies were added before."""
@@ -78,13 +80,17 @@ class Uses:
         marked |= own
         if "reports" in names.values():
             # a table may hold answers of many models, each on a domain that it never met and others did: one is not held against the other
-            each = [(self.plain[answer], marked | self.marked[answer], own | self.own[answer]) for answer in answers]
+            each: list[Answered] = [(self.plain[answer], marked | self.marked[answer], own | self.own[answer]) for answer in answers]
             reported = {part for m, part in marked if m == "reports"}
             used, done = marked.union(*(used for _, used, _ in each)), own.union(*(done for *_, done in each))
             self.answers[node] = [(reported, used, done), *each]
             told = {("reports", part) for answered, *_ in each for part in answered}
             own, marked = done | told, used | told
-        self.plain[node], self.own[node], self.marked[node] = plain, own, own if own == marked else marked
+        self.plain[node], self.own[node], self.marked[node] = self._shared(plain), self._shared(own), self._shared(marked)
+
+    def _shared(self, found: Set[Any]) -> frozenset[Any]:
+        """The one set that is equal to this: thousands of trials use the same data."""
+        return self._sets.setdefault(one := frozenset(found), one)
 
     def _brought(self, node: Node) -> set[Use]:
         """What trained or selected a model that this plan did not make: a member of a query, so marked as `RECYCLED`, or a knob that has `uses()`."""

@@ -8,20 +8,26 @@ import glob
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 PREFIX = "stockpot-scratch-"
+EVERY = 60.0  # seconds between two looks at what others left
+SWEPT: dict[str, float] = {}  # when this process looked last
 
 
 def owned(parent: Path, prefix: str, mode: int = 0o777) -> tuple[Path, int]:
     """A new folder `prefix...` in `parent`, and a descriptor that keeps it locked while it is open, at the longest until this process ends.
 
-    Folders of this prefix that nobody holds are removed first. Where a file system knows no locks, none is.
+    Folders of this prefix that nobody holds are removed first, by one process once a minute at most: a job of seconds looks at no others'.
+    Where a file system knows no locks, none is.
     """
-    for left in parent.glob(f"{glob.escape(prefix)}*"):
-        _sweep(left)
+    if time.monotonic() - SWEPT.get(str(parent / prefix), -EVERY) >= EVERY:
+        SWEPT[str(parent / prefix)] = time.monotonic()
+        for left in parent.glob(f"{glob.escape(prefix)}*"):
+            _sweep(left)
     while True:
         folder = parent / f"{prefix}{uuid.uuid4().hex[:12]}"
         folder.mkdir(mode)

@@ -139,7 +139,7 @@ class Runner:
             if len(self.flying) + len(found) >= IN_FLIGHT and not node.sweep:
                 break
             name = self.fingerprints.name(node)
-            if self.claims.due(self.fingerprints.key(node)) and (job := self._job(node)).key not in {*found, *self.flying}:
+            if self.claims.due(self.fingerprints.key(node)) and (job := self._job(node)).key not in found and job.key not in self.flying:
                 found[job.key] = (node, name, job)
         return found
 
@@ -171,7 +171,7 @@ class Runner:
         self.schedule.start(name)
         self.flying[job.key] = name
         self.watch("queued", node)
-        self._note(node, "running")
+        self._note(node, "queued")
         if node.sweep and job.attempt == 1:
             sweeps.setdefault(node.sweep, []).append(job)
         else:

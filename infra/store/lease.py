@@ -121,8 +121,9 @@ class Driver:
         return found
 
     def _claim(self, key: str) -> bool:
+        # not durable: what a crash of the machine takes away is the lease of a driver that it took as well
         generation = self._newest[key][0] + 1
-        if not self.place.create(f"{key}/lease/{generation}", json.dumps({"driver": self.name}).encode()):
+        if not self.place.create(f"{key}/lease/{generation}", json.dumps({"driver": self.name}).encode(), durable=False):
             return False
         self._newest[key] = (generation, self.name)
         return True
@@ -132,7 +133,7 @@ class Driver:
 
         def let_go(key: str) -> None:
             generation = self._newest[key][0] + 1
-            if self.place.create(f"{key}/lease/{generation}", json.dumps({"driver": ""}).encode()):
+            if self.place.create(f"{key}/lease/{generation}", json.dumps({"driver": ""}).encode(), durable=False):
                 self._newest[key] = (generation, "")
 
         self.place.each(let_go, [key for key in dict.fromkeys(keys) if self._newest.get(key, (-1, ""))[1] == self.name])

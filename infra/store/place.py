@@ -109,13 +109,13 @@ class Place:
         with ThreadPoolExecutor(min(AT_ONCE, len(items)), "place") as pool:
             return list(pool.map(fn, items))
 
-    def create(self, name: str, data: bytes) -> bool:
-        """Create exclusively and durably; False where the name is taken by other bytes, or on a disk by any. Half a file is never visible.
+    def create(self, name: str, data: bytes, *, durable: bool = True) -> bool:
+        """Create exclusively, durably unless told otherwise; False where the name is taken by other bytes, on a disk by any.
 
-        On S3 the answer to a write of ours may have been lost: what holds our own bytes counts as created, so that data should name its writer.
+        Half a file is never visible. On S3 the answer to a write of ours may have been lost: what holds our own bytes counts as created, so that data should name its writer.
         """
         with self._told(name, "written"):
-            return self._link(name, data) if self.local else self._put(name, data)
+            return self._link(name, data, durable) if self.local else self._put(name, data)
 
     def write(self, name: str, data: bytes) -> None:
         """Create or replace, atomically."""
@@ -246,17 +246,18 @@ class Place:
             raise
         return True
 
-    def _link(self, name: str, data: bytes) -> bool:
-        with self._temporary(name, data, durable=True) as (temporary, target):
+    def _link(self, name: str, data: bytes, durable: bool) -> bool:
+        with self._temporary(name, data, durable=durable) as (temporary, target):
             try:
                 os.link(temporary, target)
             except FileExistsError:
                 return False
-            folder = os.open(os.path.dirname(target), os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            if durable:
+                folder = os.open(os.path.dirname(target), os.O_RDONLY)
+                try:
+                    os.fsync(folder)
+                finally:
+                    os.close(folder)
             return True
 
     @contextlib.contextmanager

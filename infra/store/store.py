@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from infra.errors import IntegrityError, StoreError
+from infra.store.kept import Kept
 from infra.store.place import Place
 from infra.store.record import FORMAT, Record, decode, locate
 
@@ -33,7 +34,7 @@ class Store:
     def __init__(self, url: str) -> None:
         self.place = Place(url)
         self.url = self.place.url
-        self._records: dict[str, bytes] = {}  # records are immutable: each is read once
+        self._records = Kept()
 
     def prepare(self, *, write: bool = True) -> None:
         """Check that the store is of this format and, with `write`, that it can be written, before anything is computed.
@@ -68,12 +69,14 @@ class Store:
         """Read the records of nodes that will be asked for, all at once."""
         names = {key: f"{key}/record.json" for key in keys if key not in self._records}
         found = self.place.read_many(list(names.values())) if names else {}
-        self._records |= {key: data for key, name in names.items() if (data := found[name]) is not None}
+        for key, name in names.items():
+            if (data := found[name]) is not None:
+                self._records.put(key, data)
 
     def forget(self, keys: Iterable[str]) -> None:
         """Read the records of these nodes anew, next time: another driver may have withdrawn one."""
         for key in keys:
-            self._records.pop(key, None)
+            self._records.pop(key)
 
     def retire(self, key: str, attempt: str) -> bool:
         """Withdraw the record that names a damaged attempt; it stays to be read as `retired/{n}.json`. The lease must be one's own.
@@ -84,7 +87,7 @@ class Store:
         record, number = self.record(key), 0
         if record is not None and record.result.get("attempt", "") != attempt:
             return False
-        if (found := self._records.pop(key, None)) is not None:
+        if (found := self._records.pop(key)) is not None:
             while not self.place.create(f"{key}/retired/{number}.json", found):
                 number += 1
             self.place.remove(f"{key}/record.json")

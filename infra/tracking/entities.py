@@ -9,6 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import mlflow
@@ -88,6 +89,7 @@ class Child:
     params: Mapping[str, str] = field(default_factory=dict)
     scores: dict[str, tuple[float, str]] = field(default_factory=dict)  # value and n
     steps: dict[str, int] = field(default_factory=dict)  # newest step of each metric
+    given: Mapping[str, str] = field(default_factory=dict)  # tags with which it was just made
 
 
 class Entities:
@@ -157,8 +159,11 @@ class Entities:
                 self.client.log_batch(self._parent, params=params[i : i + 100])
         return self._parent
 
-    def child(self, fingerprint: str, at: int) -> Child | None:
-        """The run of a node, None for a node that makes no checkpoint. A node that is tried again has the run that it had."""
+    def child(self, fingerprint: str, at: int, tags: Mapping[str, str] = MappingProxyType({})) -> Child | None:
+        """The run of a node, None for a node that makes no checkpoint. A node that is tried again has the run that it had.
+
+        tags: what a run that is made now has besides.
+        """
         node = self.nodes.get(fingerprint, {})
         if not node.get("is_checkpoint", True):
             return None
@@ -169,10 +174,10 @@ class Entities:
             elif fingerprint in self.sent:
                 raise Gone(f"the run of {fingerprint} is not there any more")
             else:
-                tags = self.tags({**self.run, "fingerprint": fingerprint}, ("study", "fingerprint"))
-                tags["mlflow.parentRunId"] = self.parent_id()
-                name = str(node.get("label") or fingerprint[:12])
-                child = Child(self.client.create_run(self.experiment_id(), at, tags, name).info.run_id)
+                own = self.tags({**self.run, "fingerprint": fingerprint}, ("study", "fingerprint")) | dict(tags)
+                own["mlflow.parentRunId"] = self.parent_id()
+                name, at = str(node.get("label") or fingerprint[:12]), milliseconds({"at": node["begun"]}) if "begun" in node else at
+                child = Child(self.client.create_run(self.experiment_id(), at, own, name).info.run_id, given=tags)
             self._children[fingerprint] = child
         return self._children[fingerprint]
 

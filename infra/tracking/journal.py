@@ -6,8 +6,9 @@ Every event has `kind` and `at` (seconds since the epoch, set by `write`). `fing
 
     run       run, study, preset, command, params         once, by the driver, first
     node      fingerprint, function, label, state, params, uri, digest, is_checkpoint, duration, reason
-              state is running, done, failed or hit; only what is known need be given and later events of a node add to earlier ones;
+              state is queued, running, done, failed or hit; only what is known need be given and later events of a node add to earlier ones;
               is_checkpoint: the node makes a checkpoint (a trial, a merge), known from its annotation before it ran
+    running   fingerprint, key, pid, host, attempt        a process begins with it: of a node that was queued, the state is running from now on
     metric    fingerprint, step, values                   values by name, while it trains
     left      fingerprint, step, host, kept               its worker was told to leave: its state is kept, and another one goes on
     hung      fingerprint, step, seconds, host            no step for so long: its process is ended, and another one goes on from its state
@@ -19,6 +20,7 @@ Every event has `kind` and `at` (seconds since the epoch, set by `write`). `fing
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import json
 import math
@@ -38,6 +40,7 @@ from infra.store.place import Place, is_local
 from infra.tracking.segments import Arrivals
 
 AT_ONCE = 16  # runs that are brought at the same time
+BLOCK = 1 << 16  # bytes of a file that are read at once; no file stays open meanwhile, for there may be thousands
 
 
 def _plain(value: Any) -> Any:
@@ -116,12 +119,17 @@ class Line:
 
 
 def _lines(path: Path, start: int) -> Iterator[Line]:
-    with open(path, "rb") as file:
-        file.seek(start)
-        for raw in file:
-            if not raw.endswith(b"\n"):
-                return  # still being written, or torn by a crash
-            start += len(raw)
+    size = BLOCK
+    while True:
+        with open(path, "rb") as file:
+            file.seek(start)
+            data = file.read(size)
+        whole = data.rfind(b"\n") + 1
+        if not whole and len(data) < size:
+            return  # nothing, or a line that is still being written, or was torn by a crash
+        size = BLOCK if whole else 2 * size
+        for raw in data[:whole].split(b"\n")[:-1]:
+            start += len(raw) + 1
             try:
                 event = json.loads(raw) if raw.strip() else {}
             except ValueError:
@@ -129,16 +137,29 @@ def _lines(path: Path, start: int) -> Iterator[Line]:
             yield Line(path.stem, start, event if isinstance(event, dict) and "kind" in event else {})
 
 
-def read(folder: str | os.PathLike[str], since: Mapping[str, int] | None = None) -> list[Line]:
-    """The complete lines after the bytes `since` (by writer), merged by time and each writer's in its own order."""
+def grown(folder: str | os.PathLike[str], since: Mapping[str, int]) -> dict[str, int]:
+    """{writer: bytes after those of `since`} of the writers who have written more than that, in the order of their names."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(os.path.join(folder, "journal")) as entries:
+        sizes = {entry.name[: -len(".jsonl")]: entry.stat().st_size for entry in entries if entry.name.endswith(".jsonl")}
+        return {writer: size - since.get(writer, 0) for writer, size in sorted(sizes.items()) if size > since.get(writer, 0)}
+    return {}
+
+
+def lines(folder: str | os.PathLike[str], since: Mapping[str, int] | None = None) -> Iterator[Line]:
+    """The complete lines after the bytes `since` (by writer), merged by time and each writer's in its own order; read as they are asked for."""
     since = since or {}
-    paths = sorted((Path(folder) / "journal").glob("*.jsonl"))
-    return list(heapq.merge(*(_lines(path, since.get(path.stem, 0)) for path in paths), key=lambda line: line.at))
+    each = (_lines(Path(folder, "journal", f"{writer}.jsonl"), since.get(writer, 0)) for writer in grown(folder, since))
+    return heapq.merge(*each, key=lambda line: line.at)
+
+
+def read(folder: str | os.PathLike[str], since: Mapping[str, int] | None = None) -> list[Line]:
+    """All of `lines` at once."""
+    return list(lines(folder, since))
 
 
 def events(folder: str | os.PathLike[str]) -> list[Mapping[str, Any]]:
     """All events of a run in order of time."""
-    return [line.event for line in read(folder) if line.event]
+    return [line.event for line in lines(folder) if line.event]
 
 
 def bring(place: Place, folder: str | os.PathLike[str]) -> None:

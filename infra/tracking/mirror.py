@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -25,15 +26,17 @@ from infra import settings
 from infra.errors import StoreError
 from infra.secrets import redact
 from infra.store.place import Place
-from infra.tracking.journal import Line, read
+from infra.tracking.journal import Line, lines
 from infra.tracking.owed import adopt, note, settle
 from infra.tracking.sent import Sent
 
 EXPERIMENT = "stockpot"
 POLL = 0.5  # seconds between looks at the journal
 LONGEST = 60.0  # seconds between tries while MLflow does not answer
-LINES = 250  # events between two notes of how much was sent
+LINES = 2000  # events that are looked at together: what is over by the last of them was never running for MLflow
+NOTE = 2.0  # seconds between two notes of how much was sent
 REWINDS = 3
+MOST = 60.0  # seconds that the end of a run waits for a mirror that gets on; what is left then, the next run sends
 
 
 def local(store: str | os.PathLike[str]) -> str:
@@ -65,15 +68,16 @@ class Mirror:
             self._process.stdin.flush()
 
     def finish(self) -> str:
-        """Wait while events arrive, `patience` seconds beyond the last. "" when all of it is there, else one line (exit code 3)."""
+        """Wait while events arrive, `patience` seconds beyond the last, `MOST` in all. "" when all is there, else one line (exit code 3)."""
         assert self._process.stdin
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
-        left, deadline = math.inf, time.monotonic()
-        while self._process.poll() is None and time.monotonic() < deadline + self._patience:
+        left, began = math.inf, time.monotonic()
+        deadline = began
+        while self._process.poll() is None and time.monotonic() < min(deadline + self._patience, began + max(MOST, self._patience)):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(0.5)
-            now = Sent.of(self._sent.path.parents[1], self._sent.tracking).unsent
+            now = Sent.of(self._sent.path.parents[1], self._sent.tracking).behind
             left, deadline = min(left, now), time.monotonic() if now < left else deadline
         if self._process.poll() is None:
             self._process.kill()  # at any point: whatever was sent is found again
@@ -138,7 +142,7 @@ class _Follower:
     def follow(self, closed: Callable[[float], bool], patience: float) -> bool:
         """Send until `closed(seconds)`, which waits that long, then what is left; where it fails, for `patience` seconds more."""
         with self.sent.held() as mine:
-            if not mine or (self.sent.ended and not self.sent.unsent):
+            if not mine or (self.sent.ended and not self.sent.behind) or (self.sent.ended and not self.sent.unsent):
                 return True
             self._open()
             delay, deadline = POLL, math.inf
@@ -166,19 +170,19 @@ class _Follower:
             artifacts = Path(self.tracking.removeprefix("sqlite:///")).parent.joinpath("mlflow").absolute().as_uri()
         there = Entities(self.tracking, name=self.folder.name, experiment=self.experiment, artifacts=artifacts)
         self.replica = Replica(there, self.folder)
-        for line in read(self.folder):
+        for line in lines(self.folder):
             if line.event and line.end <= self.sent.cursor.get(line.writer, 0):
                 self.replica.observe(line.event)
-                if line.event.get("state", "hit") != "hit":
+                if line.event.get("state") in ("done", "failed"):
                     there.sent.add(line.event["fingerprint"])
 
     def _step(self) -> str:
         """Send some lines: "sent", or "idle" where there are none, or "failed"."""
         from infra.tracking.entities import FAULTS, refuses
 
-        lines = read(self.folder, self.sent.cursor)[:LINES]
+        some = list(itertools.islice(lines(self.folder, self.sent.cursor), LINES))
         try:
-            self._send(lines)
+            self._send(some)
         except FAULTS as error:
             if not refuses(error):
                 return self._failed(error)
@@ -187,15 +191,15 @@ class _Follower:
                 self.replica.forget()
                 self.sent.cursor.clear()
                 return "sent"
-            return self._one_by_one(lines)
-        return "sent" if lines else "idle"
+            return self._one_by_one([line for line in some if line.end > self.sent.cursor.get(line.writer, 0)])
+        return "sent" if some else "idle"
 
-    def _one_by_one(self, lines: list[Line]) -> str:
+    def _one_by_one(self, some: list[Line]) -> str:
         """Send each line alone and leave out those that are refused: one bad event does not hold up the others."""
         from infra.tracking.entities import FAULTS, refuses
 
         self.replica.forget()  # the metrics that were gathered together
-        for line in lines:
+        for line in some:
             try:
                 self._send([line])
             except FAULTS as error:
@@ -206,18 +210,27 @@ class _Follower:
                 self._advance([line], problem=_reason(error))
         return "sent"
 
-    def _send(self, lines: list[Line]) -> None:
-        for line in lines:
+    def _send(self, some: list[Line]) -> None:
+        """Send lines, and note how far it came every other second: the driver waits as long as it gets on."""
+        self.replica.expect(line.event for line in some)
+        noted, done = time.monotonic(), 0
+        for i, line in enumerate(some):
             if line.event:
                 self.replica.observe(line.event)
                 self.replica.send(line.event)
-        self.replica.flush()
-        if lines or self.sent.problem:
-            self.sent.ended = self.sent.ended or any(line.event.get("kind") == "end" for line in lines)
-            self._advance(lines, problem=self.sent.problem if self.sent.refused else "")
+            if time.monotonic() - noted > NOTE:
+                self._flush(some[done : i + 1])
+                noted, done = time.monotonic(), i + 1
+        self._flush(some[done:])
 
-    def _advance(self, lines: list[Line], problem: str) -> None:
-        self.sent.cursor.update({line.writer: line.end for line in lines})
+    def _flush(self, some: list[Line]) -> None:
+        self.replica.flush()
+        if some or self.sent.problem:
+            self.sent.ended = self.sent.ended or any(line.event.get("kind") == "end" for line in some)
+            self._advance(some, problem=self.sent.problem if self.sent.refused else "")
+
+    def _advance(self, some: list[Line], problem: str) -> None:
+        self.sent.cursor.update({line.writer: line.end for line in some})
         self.sent.problem = problem
         self.sent.save()
 
@@ -232,7 +245,7 @@ class _Follower:
 
         if not self.sent.ended:
             try:
-                self.replica.send({"kind": "end", "at": max((line.at for line in read(self.folder)), default=0.0), "status": "killed"})
+                self.replica.send({"kind": "end", "at": max((line.at for line in lines(self.folder)), default=0.0), "status": "killed"})
             except FAULTS as error:
                 self._failed(error)
                 return False

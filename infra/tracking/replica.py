@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mlflow.entities import Metric, Param, RunTag
@@ -29,6 +30,12 @@ class Replica:
         self.there, self.folder = there, folder
         self._metrics: dict[str, list[Metric]] = defaultdict(list)
         self._tags: dict[str, list[RunTag]] = defaultdict(list)
+        self._over: set[str] = set()  # nodes that the events at hand say have ended
+        self._computed = False  # whether the run did more than hit its cache
+
+    def expect(self, events: Iterable[Event]) -> None:
+        """Know the events that are sent next: MLflow need not hear that something runs where it hears next that it is over."""
+        self._over = {event["fingerprint"] for event in events if event.get("kind") == "node" and event["state"] in ("done", "failed")}
 
     def forget(self) -> None:
         """Look everything up anew."""
@@ -43,15 +50,19 @@ class Replica:
             self.there.run = dict(event)
         elif event["kind"] == "node":
             self.there.nodes[event["fingerprint"]].update({name: value for name, value in event.items() if value is not None})
+            self._computed = self._computed or event["state"] != "hit"
+        elif event["kind"] == "running" and (node := self.there.nodes.get(event["fingerprint"])) is not None:  # else it makes no checkpoint
+            node["begun"] = event["at"]
+            node["state"] = "running" if node.get("state") == "queued" else node.get("state")
 
     def send(self, event: Event) -> None:
         """Write one event. A run that only hit its cache leaves nothing, and a kind that is not known a newer stockpot wrote."""
-        if not any(node.get("state", "hit") != "hit" for node in self.there.nodes.values()):
+        if not self._computed:
             return
-        if event["kind"] not in ("metric", "score"):
+        if event["kind"] not in ("metric", "score", "node", "running"):
             self.flush()
         send = {
-            "node": self._node, "metric": self._metric, "score": self._score,
+            "node": self._node, "running": self._running, "metric": self._metric, "score": self._score,
             "champion": self._champion, "artifact": self._artifact, "end": self._end,
         }.get(event["kind"])
         if send:
@@ -73,24 +84,38 @@ class Replica:
     # One method for each kind of event.
 
     def _node(self, event: Event) -> None:
-        fingerprint = event["fingerprint"]
-        if event["state"] != "hit":
-            child = self.there.child(fingerprint, milliseconds(event))
-            if child and event["at"] >= child.at:
-                self._state(fingerprint, child, event)
+        fingerprint, state = event["fingerprint"], str(event["state"])
+        if state in ("hit", "queued") or (state == "running" and fingerprint in self._over):
+            return
+        tags = self.there.tags(self.there.nodes[fingerprint], ("function", "uri", "digest", "duration", "reason"))
+        tags |= {"stockpot.state": state, "stockpot.at": str(event["at"])}
+        child = self.there.child(fingerprint, milliseconds(event), tags)
+        if child and event["at"] >= child.at:
+            self._state(fingerprint, child, event, tags)
 
-    def _state(self, fingerprint: str, child: Child, event: Event) -> None:
-        node, state = self.there.nodes[fingerprint], str(event["state"])
+    def _running(self, event: Event) -> None:
+        """A process begins with a node. What counts is the driver's clock, and it may have ended by that."""
+        fingerprint = event["fingerprint"]
+        node = self.there.nodes.get(fingerprint, {})
+        if node.get("state") == "running" and "at" in node:
+            self._node({"kind": "node", "fingerprint": fingerprint, "state": "running", "at": node["at"]})
+
+    def _state(self, fingerprint: str, child: Child, event: Event, tags: Mapping[str, str]) -> None:
+        """The state of a child, and what else waits to be told of it, in as few calls as may be."""
+        node, state, waiting = self.there.nodes[fingerprint], str(event["state"]), self._metrics[child.id]
         params = [Param(*item) for item in flat(node.get("params") or {}) if item[0] not in child.params]
-        for i in range(0, len(params), 100):
+        news = [RunTag(*tag) for tag in tags.items() if child.given.get(tag[0]) != tag[1]]
+        if params or news or waiting:
+            self.there.client.log_batch(child.id, metrics=(sent := waiting[:BATCH]), params=params[:100], tags=news)
+            del waiting[: len(sent)]
+        for i in range(100, len(params), 100):
             self.there.client.log_batch(child.id, params=params[i : i + 100])
         child.params = {**child.params, **{param.key: param.value for param in params}}
-        tags = self.there.tags(node, ("function", "uri", "digest", "duration", "reason"))
-        tags |= {"stockpot.state": state, "stockpot.at": str(event["at"])}
-        self.there.client.log_batch(child.id, tags=[RunTag(*tag) for tag in tags.items()])
         child.at = event["at"]
+        made, child.given = bool(child.given), {}
         if state == "running":
-            self.there.client.update_run(child.id, status="RUNNING", name=node.get("label"))
+            if not made:  # a run that is made is running
+                self.there.client.update_run(child.id, status="RUNNING", name=node.get("label"))
         else:
             self.there.client.set_terminated(child.id, STATUS.get(state, "FAILED"), milliseconds(event))
         if state == "done":
@@ -98,6 +123,8 @@ class Replica:
 
     def _metric(self, event: Event) -> None:
         child = self.there.child(event["fingerprint"], milliseconds(event))
+        if child:
+            self.there.nodes[event["fingerprint"]].setdefault("begun", event["at"])
         step = int(event["step"])
         for given, value in event["values"].items() if child else ():
             finite = isinstance(value, int | float) and math.isfinite(value)
@@ -149,6 +176,6 @@ class Replica:
     def _end(self, event: Event) -> None:
         """The truth about what is over: a child that nobody finished was killed."""
         for fingerprint, node in self.there.nodes.items():
-            if node.get("state") == "running":
+            if node.get("state") == "running" or (node.get("state") == "queued" and node.get("begun")):
                 self._node({**event, "kind": "node", "fingerprint": fingerprint, "state": "killed"})
         self.there.client.set_terminated(self.there.parent_id(), STATUS.get(str(event["status"]), "FAILED"), milliseconds(event))

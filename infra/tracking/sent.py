@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from infra.secrets import redact
-from infra.tracking.journal import read
+from infra.tracking.journal import grown, lines
 
 
 @dataclass
@@ -44,7 +44,12 @@ class Sent:
     @property
     def unsent(self) -> int:
         """How many events of the journal have not been sent."""
-        return sum(bool(line.event) for line in read(self.path.parents[1], self.cursor))
+        return sum(bool(line.event) for line in lines(self.path.parents[1], self.cursor))
+
+    @property
+    def behind(self) -> int:
+        """How many bytes of the journal have not been sent: quicker to tell than events."""
+        return sum(grown(self.path.parents[1], self.cursor).values())
 
     def save(self) -> None:
         """Replace the file in one step."""

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import heapq
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from infra import settings
 from infra.finished import Finished
 from infra.node import Node
-from infra.schedule import Schedule
+from infra.schedule import OPEN, Schedule
 from infra.tracking.journal import read
 from pipelines.commands.eta import Eta, Expected
 from pipelines.commands.text import clock, counted
 
 NAMED = 5  # failures that the end of a run names
+FEW = 5  # lines of one kind that are told as they come; of 10,000 trials hundreds may fail alike, and are counted then
 TRIALS = 8  # running trials with a line of their own
+LOG, LIVE = 15.0, 0.5  # seconds between two lines of a log, and between two pictures on a terminal
+SHARE = 0.05  # of the driver's time, at most, that telling a person takes
 
 
 class View:
@@ -27,12 +32,15 @@ class View:
         self.live: Any = None
         self.console: Any = None
         self.schedule: Schedule | None = None
-        self.started = self.drawn = time.monotonic()
+        self.started = self.drawn = self.summed = time.monotonic()
+        self.cost = 0.0  # seconds of the last look
         self.eta = Eta()
         self.waited: set[str] = set()  # for whom
+        self.told: Counter[str] = Counter()  # lines of each kind
+        self.untold: dict[str, tuple[int, str]] = {}  # kind -> how many since the last that was told, the newest
         self.progress: dict[str, tuple[int, int]] = {}  # fingerprint -> step, steps
         self.since: dict[str, int] = {}
-        self.steps: dict[str, tuple[str, int]] = {}  # fingerprint -> title, steps
+        self.steps: dict[str, tuple[str, str, int]] = {}  # fingerprint of a training that is under way -> key, title, steps
         self.unsaved: set[str] = set()  # fingerprints whose states the store did not take
         self.hit = 0
 
@@ -44,6 +52,7 @@ class View:
         return self
 
     def __exit__(self, *problem: object) -> None:
+        self._sum()
         if self.live is not None:
             self.live.stop()
 
@@ -55,6 +64,21 @@ class View:
             self.console.print(text, style=style, highlight=False)
         else:
             print(text, flush=True)
+
+    def some(self, mark: str, what: str, text: str, style: str) -> None:
+        """A line `mark text` of which there may be very many: the first few, then from time to time how many more `what`, and the newest."""
+        self.told[f"{mark} {what}"] += 1
+        if self.told[f"{mark} {what}"] <= FEW:
+            self.say(f"  {mark} {text}", style)
+        else:
+            self.untold[f"{mark} {what}"] = (self.untold.get(f"{mark} {what}", (0, ""))[0] + 1, text)
+
+    def _sum(self) -> None:
+        self.summed = time.monotonic()
+        for kind, (count, text) in self.untold.items():
+            mark, what = kind.split(" ", 1)
+            self.say(f"  {mark} {count} more {what}, the last: {text}", "yellow")
+        self.untold.clear()
 
     def watch(self, event: str, node: Node | None, **facts: Any) -> None:
         handler = getattr(self, f"_{event}", None)
@@ -86,25 +110,31 @@ class View:
 
     def _queued(self, node: Node) -> None:
         assert self.schedule is not None
-        steps = node.arguments.get("steps")
+        steps, key = node.arguments.get("steps"), self.schedule.key(node)
         if isinstance(steps, int):
-            self.steps[self.schedule.key(node).rsplit("-", 1)[-1]] = (node.title, steps)
+            self.steps[key.rsplit("-", 1)[-1]] = (key, node.title, steps)
 
     def _done(self, node: Node, seconds: float, **facts: Any) -> None:
         assert self.schedule is not None
         self.eta.finished(node, seconds)
-        self.progress.pop(self.schedule.key(node).rsplit("-", 1)[-1], None)
-        left = [key for key, state in self.schedule.state.items() if state in ("pending", "running") and self.schedule.nodes[key].fn is node.fn]
-        if not left:
+        self._over(node)
+        if not any(self.schedule.counts[node.function][state] for state in OPEN):
             times = self.eta.spent[node.function]
             count = f"{len(times)} x " if len(times) > 1 else ""
             self.say(f"  ✓ {node.function:<16} {count}{sum(times) / len(times):.1f} s", "green")
 
     def _failed(self, node: Node, error: str, **facts: Any) -> None:
-        self.say(f"  ✗ {node.title}: {error}", "red")
+        self._over(node)
+        self.some("✗", "failed", f"{node.title}: {error}", "red")
+
+    def _over(self, node: Node) -> None:
+        assert self.schedule is not None
+        fingerprint = self.schedule.key(node).rsplit("-", 1)[-1]
+        self.progress.pop(fingerprint, None)
+        self.steps.pop(fingerprint, None)
 
     def _retry(self, node: Node, reason: str) -> None:
-        self.say(f"  ↻ {node.title}: {reason}; trying again", "yellow")
+        self.some("↻", "are tried again", f"{node.title}: {reason}; trying again", "yellow")
 
     def _waiting(self, node: Node, holder: str) -> None:
         text = f"  … waiting for {holder}, which computes {node.title}"
@@ -123,63 +153,62 @@ class View:
         self.say("stopping: trainings keep their states first, for some seconds; a second Ctrl-C does not wait for them", "yellow")
 
     def _damaged(self, node: Node, reason: str) -> None:
-        self.say(f"  ↻ {node.title}: {reason}; it is computed again", "yellow")
+        self.some("↻", "are computed again", f"{node.title}: {reason}; it is computed again", "yellow")
 
     def _tick(self, node: Node | None) -> None:
-        if time.monotonic() - self.drawn < (0.5 if self.live else 15.0) or self.schedule is None:
+        began = time.monotonic()
+        if began - self.drawn < max(LIVE if self.live else LOG, self.cost / SHARE) or self.schedule is None:
             return
-        self.drawn = time.monotonic()
         self._follow()
+        if began - self.summed > LOG:
+            self._sum()
         if self.live is not None:
             self.live.update(self._table())
         elif not self.quiet:
             done, total = self._counts()
-            self.say(f"  {done} of {total} stages after {clock(time.monotonic() - self.started)}{self._eta()}")
+            self.say(f"  {done} of {total} stages after {self._times()}")
+        self.drawn = time.monotonic()
+        self.cost = self.drawn - began
 
     def _follow(self) -> None:
         assert self.schedule is not None
-        running = {key.rsplit("-", 1)[-1] for key, state in self.schedule.state.items() if state == "running"}
         for line in read(self.folder, self.since):
             self.since[line.writer] = line.end
             fingerprint = line.event.get("fingerprint")
-            if line.event.get("kind") == "metric" and fingerprint in self.steps and fingerprint in running:
-                self.progress[fingerprint] = (int(line.event["step"]), self.steps[fingerprint][1])
+            if line.event.get("kind") == "metric" and fingerprint in self.steps:
+                self.progress[fingerprint] = (int(line.event["step"]), self.steps[fingerprint][2])
             elif line.event.get("kind") == "unsaved" and fingerprint in self.steps and fingerprint not in self.unsaved:
                 self.unsaved.add(fingerprint)
-                name = self.steps[fingerprint][0]
+                name = self.steps[fingerprint][1]
                 where = f"its state is on the disk of {line.event['host']} only, and the next is tried again"
-                self.say(f"  ! {name}: {line.event['reason']}; {where}", "yellow")
+                self.some("!", "could not save a state", f"{name}: {line.event['reason']}; {where}", "yellow")
 
     def _counts(self) -> tuple[int, int]:
         assert self.schedule is not None
         return self.schedule.count("done", "failed", "blocked"), len(self.schedule.state) - self.hit
 
-    def _eta(self) -> str:
+    def _times(self) -> str:
+        """How long it has taken, what failed, and what is left."""
         assert self.schedule is not None
-        shares = {key: self.progress.get(key.rsplit("-", 1)[-1]) for key, state in self.schedule.state.items() if state == "running"}
-        done = {key: share[0] / max(1, share[1]) for key, share in shares.items() if share}
-        left = self.eta.remaining(self.schedule, done)
-        return "" if left is None or left < 1 else f", about {clock(left)} to go"
+        shares = {self.steps[fingerprint][0]: step / max(1, steps) for fingerprint, (step, steps) in self.progress.items()}
+        left, failed = self.eta.remaining(self.schedule, shares), self.schedule.count("failed")
+        to_go = "" if left is None or left < 1 else f", about {clock(left)} to go"
+        return f"{clock(time.monotonic() - self.started)}{f', {failed} failed' if failed else ''}{to_go}"
 
     def _table(self) -> Any:
         from rich.table import Table
 
         assert self.schedule is not None
         table = Table(box=None, padding=(0, 2), show_header=False)
-        rows: dict[str, list[int]] = {}
-        for key, state in self.schedule.state.items():
-            row = rows.setdefault(self.schedule.nodes[key].function, [0, 0, 0])
-            row[0] += state in ("done", "hit", "failed", "blocked")
-            row[1] += state == "running"
-            row[2] += 1
-        for function, (done, running, total) in rows.items():
-            if running and done < total:
+        for function, counts in self.schedule.counts.items():
+            done, total = sum(counts[state] for state in ("done", "hit", "failed", "blocked")), counts.total()
+            if counts["running"] and done < total:
                 table.add_row(function, f"{done}/{total}", bar(done / total), "")
-        shown = sorted(self.progress.items(), key=lambda item: self.steps[item[0]][0])
-        for fingerprint, (step, steps) in shown[:TRIALS]:
-            table.add_row(f"  {self.steps[fingerprint][0]}", f"step {step}/{steps}", bar(step / max(1, steps)), "")
+        for fingerprint in heapq.nsmallest(TRIALS, self.progress, key=lambda one: self.steps[one][1]):
+            step, steps = self.progress[fingerprint]
+            table.add_row(f"  {self.steps[fingerprint][1]}", f"step {step}/{steps}", bar(step / max(1, steps)), "")
         done, total = self._counts()
-        table.add_row("all", f"{done}/{total}", bar(done / max(1, total)), f"{clock(time.monotonic() - self.started)}{self._eta()}")
+        table.add_row("all", f"{done}/{total}", bar(done / max(1, total)), self._times())
         return table
 
     def end(self, finished: Finished) -> None:

@@ -28,7 +28,7 @@ def main(trials: int) -> None:
     for node in nodes:
         prints.of(node)
     lap("fingerprinted")
-    Schedule(plan, prints.key, lambda keys: ()).ready()
+    Schedule(plan, prints.key, lambda keys: ())
     lap("scheduled")
     uses = Uses(prints.canon)
     for node in nodes:

@@ -17,6 +17,7 @@ from components.predictions import Predictions
 from components.types import File, Score, in_order
 from infra.errors import IntegrityError, StoreError, exit_code_of
 from infra.store import Record, Store
+from infra.store.kept import Kept
 from infra.store.record import FORMAT, decode, encode
 from tests.infra.store.races import alone, prepare_as_nobody, publish, race, record
 
@@ -148,3 +149,13 @@ def test_equal_results_have_equal_digests_in_any_store(tmp_path: Path) -> None:
     for store in stores:
         finish(store, "predict-1")
     assert len({store.finished("predict-1").digest for store in stores}) == 1
+
+
+@given(st.lists(st.tuples(st.sampled_from(["train-1", "train-2", "soup-of-two-1"]), st.binary(max_size=200)), max_size=12))
+def test_what_is_kept_of_records_is_their_bytes(records: list[tuple[str, bytes]]) -> None:
+    kept, expected = Kept(), {}
+    for key, data in records:
+        kept.put(key, data)
+        expected[key] = data
+    assert all(kept.get(key) == data and key in kept for key, data in expected.items())
+    assert all(kept.pop(key) == data and key not in kept and kept.pop(key) is None for key, data in expected.items())

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from components.types import revision
 from infra.dag import Fingerprints, Plan, call, grid, sweep
 from infra.schedule import Schedule
+from infra.tracking.journal import Journal
 from pipelines.commands.eta import USUAL, Eta
 from pipelines.commands.text import clock, columns, size
-from pipelines.commands.view import View
-from tests.infra.toys import paired, unlucky
+from pipelines.commands.view import FEW, TRIALS, View
+from tests.infra.toys import paired, unlucky, walk
 from tests.infra.world import World
 
 Stockpot = Callable[..., subprocess.CompletedProcess[str]]
@@ -111,3 +114,34 @@ def test_a_failure_without_some_members_is_told_by_its_title(tmp_path: Path, cap
     view.begin(str(tmp_path), lambda: None, lambda node: None)
     view.end(world.run(pairs=call(paired, left=trials, right=[1.0, 2.0, 3.0], at_least=2, label="the pairs")))
     assert "the pairs failed: zip()" in capsys.readouterr().err
+
+
+def test_ten_thousand_trials_fit_on_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Sixty-four at work, and every third of them fails alike."""
+    trials = sweep(walk, over=grid({"start": list(range(10_000))}), steps=100, pack=50)
+    prints = Fingerprints()
+    plan = Plan({"all": call(paired, left=trials, right=list(range(10_000)), at_least=1)})
+    view, known = View(), Schedule(plan, prints.key, lambda names: ())
+    view.begin(str(tmp_path), lambda: None, lambda node: None)
+    view.watch("plan", None, schedule=known, plan=plan)
+    view.watch("ready", None, value={"cpus": 64, "gpus": 0})
+    for trial in trials:
+        known.start(prints.key(trial))
+        view.watch("queued", trial)
+    with closing(Journal(tmp_path, "worker")) as journal:
+        for trial in trials[:364]:
+            journal.write("metric", fingerprint=prints.of(trial), step=50, values={"height": 1.0})
+    view._follow()
+    for i, trial in enumerate(trials[:300]):
+        state = "done" if i % 3 else "failed"
+        known.finish(prints.key(trial), state)
+        view.watch(state, trial, seconds=10.0, error="loss is nan")
+    console = Console(width=100, color_system=None, force_terminal=False)
+    with console.capture() as captured:
+        console.print(view._table())
+    table = captured.get().splitlines()
+    assert len(table) == 1 + TRIALS + 1 and "300/10000" in table[0] and sum("step 50/100" in line for line in table) == TRIALS
+    assert "100 failed" in table[-1] and "to go" in table[-1]
+    view.__exit__()
+    told = capsys.readouterr().out.splitlines()
+    assert sum("✗" in line for line in told) == FEW + 1 and "95 more failed, the last: walk 297: loss is nan" in told[-1]
