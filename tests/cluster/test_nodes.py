@@ -9,6 +9,7 @@ import re
 import signal
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -137,3 +138,20 @@ def test_a_node_that_is_taken_back_is_left_in_time(place: World) -> None:
         place.ended(process, "drained")
     assert [reached - again for reached, again in resumed(told(place, "step-0"))] == [0]
     assert sorted(record.result["value"][-1] for record in place.records("drained").values()) == sorted(expected(i, 150)[-1] for i in (0, 1))
+
+
+def test_two_runs_on_one_cluster_know_nothing_of_each_other(place: World) -> None:
+    """The same trials in two stores at once, one of whose drivers is killed."""
+    with place.toys("here", 60, trials=2, to=40, pause=0.1) as here, place.toys("there", 60, trials=2, to=40, pause=0.1) as there:
+        place.until(there, "there", lambda: len(journal_of(place, "there", "running")) == 2)
+        family = descendants(here.pid)
+        here.kill()
+        place.ended(there, "there")
+    await_end(family)
+    place.nodes.await_rest(60)
+    assert [len(place.records(store)) for store in ("here", "there")] == [0, 2]
+    assert Counter(event["key"] for event in journal_of(place, "there", "running")) == dict.fromkeys(place.records("there"), 1)
+
+
+def journal_of(world: World, store: str, kind: str) -> list[Any]:
+    return [event for event in world.journal(store) if event["kind"] == kind]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -52,3 +53,15 @@ def expected(index: int, to: int) -> list[float]:
     while len(values) < to:
         values.append((values[-1] if values else float(index)) / 2 + len(values))
     return values
+
+
+@revision(1)
+def sleeps(index: int, seconds: float) -> int:
+    time.sleep(seconds)
+    return index
+
+
+@revision(1)
+def works(index: int, rounds: int) -> str:
+    """So many rounds of a hash, on one core."""
+    return hashlib.pbkdf2_hmac("sha256", str(index).encode(), b"", rounds).hex()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import subprocess
@@ -40,6 +41,10 @@ class World:
     nodes: Nodes
     mlflow: Mlflow
     folder: Path
+
+    @functools.cached_property
+    def client(self) -> Any:
+        return self.server.client()
 
     def complete(self, count: int) -> None:
         """So many nodes, all of them at rest."""
@@ -84,11 +89,11 @@ class World:
         return (self.folder / f"{store}.log").read_text()[-3000:]
 
     def keys(self, below: str, ending: str = "") -> list[str]:
-        pages = self.server.client().get_paginator("list_objects_v2").paginate(Bucket="test", Prefix=f"{below}/")
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket="test", Prefix=f"{below}/")
         return [one["Key"] for page in pages for one in page.get("Contents", ()) if one["Key"].endswith(ending)]
 
     def record(self, key: str) -> Record:
-        return Record.from_bytes(self.server.client().get_object(Bucket="test", Key=key)["Body"].read(), key)
+        return Record.from_bytes(self.client.get_object(Bucket="test", Key=key)["Body"].read(), key)
 
     def records(self, store: str) -> dict[str, Record]:
         return {record.key: record for record in map(self.record, self.keys(store, "/record.json"))}
@@ -114,7 +119,7 @@ class World:
         until = time.monotonic() + LIMIT
         while not ready():
             assert process.poll() is None and time.monotonic() < until, f"it ended before: {self.said(store)}"
-            time.sleep(0.05)
+            time.sleep(0.1)
 
     def finish(self, store: str, words: Sequence[str] = SOUP, **where: str) -> None:
         with self.command(store, words, **where) as process:
