@@ -56,7 +56,7 @@ def swept(server: Server, folder: str, raylets: int, trials: list[Node]) -> floa
         time.sleep(5.0)  # agents of the nodes are still starting
         store = Store(f"s3://test/{time.time_ns()}")
         store.prepare()
-        place = Site(store.url, store.place.at("runs/1"), f"{folder}/cache")
+        place = Site(store.url, store.place.at("runs/1"), "")
         plan = Plan({str(i): node for i, node in enumerate(trials)})
         finished = Runner(store, Cluster(nodes.address, log=f"{folder}/log"), place, {}, watch).run(plan)
     assert finished.exit_code == 0, finished.failures

@@ -108,13 +108,14 @@ class Nodes:
 
     def end(self) -> None:
         family = descendants(self.process.pid)
-        assert self.process.stdin
+        assert self.process.stdin and self.process.stdout
         with contextlib.suppress(OSError):
             self.process.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(WAIT)
         self.process.kill()
         self.process.wait()
+        self.process.stdout.close()
         await_end(family, 60)
         shutil.rmtree(self.folder, ignore_errors=True)
 
