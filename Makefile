@@ -18,7 +18,7 @@ else
 python = python="$$($(PYTHON3) infra/deploy/environment.py $(foreach r,$(TORCH),'$(r)'))"
 endif
 
-.PHONY: help demo stockpot s3 results bless test test-slow lint check environment lock clean
+.PHONY: help demo stockpot s3 results bless test test-slow chaos lint check environment lock clean
 
 help:  ## list what there is to make
 	@sed -n 's/^\([a-z0-9-]*\):.*##/\1:/p' Makefile
@@ -37,6 +37,9 @@ test:  ## the default suite: offline, on two cores, in minutes
 
 test-slow:  ## the marked tests: Ray, an object store, Chromium, killed processes
 	@$(python) && exec "$$python" -m pytest -m "$(MARKED)" $(PYTEST)
+
+chaos:  ## the soup study on a cluster whose parts are killed, 20 schedules drawn from seeds: make chaos SEEDS=40:50
+	@$(python) && exec "$$python" -m tests.cluster.chaos $(or $(SEEDS),20)
 
 results:  ## every study over three base models and five seeds, into docs/results.md: hours; it goes on where it was stopped
 	@$(python) && exec "$$python" -m tests.benchmarks.results $(STORE)
