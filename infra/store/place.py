@@ -112,7 +112,8 @@ class Place:
     def create(self, name: str, data: bytes, *, durable: bool = True) -> bool:
         """Create exclusively, durably unless told otherwise; False where the name is taken by other bytes, on a disk by any.
 
-        Half a file is never visible. On S3 the answer to a write of ours may have been lost: what holds our own bytes counts as created, so that data should name its writer.
+        Half a file is never visible. On S3 the answer to a write of ours may have been lost: what holds our own bytes counts as created, so that
+        data should name its writer.
         """
         with self._told(name, "written"):
             return self._link(name, data, durable) if self.local else self._put(name, data)
