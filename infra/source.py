@@ -49,7 +49,8 @@ def wheel(folder: str) -> str:
     path, info = os.path.join(folder, f"stockpot-{version}-py3-none-any.whl"), f"stockpot-{version}.dist-info"
     content = {name: file.read_bytes() for name, file in files().items()}
     content |= {f"{info}/METADATA": METADATA.format(version=version).encode(), f"{info}/WHEEL": WHEEL.encode()}
-    rows = [f"{name},sha256={base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip('=')},{len(data)}" for name, data in content.items()]
+    hashes = {name: base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("=") for name, data in content.items()}
+    rows = [f"{name},sha256={hashes[name]},{len(data)}" for name, data in content.items()]
     content[f"{info}/RECORD"] = "\n".join([*rows, f"{info}/RECORD,,", ""]).encode()
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in content.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from infra.backends.cluster.jobs import Jobs
 from infra.secrets import redact
 from pipelines.commands.status import There, named
 from pipelines.commands.studies import option, parse
@@ -22,8 +23,6 @@ class Options(There):
 
 def main(argv: Sequence[str]) -> int:
     words, options = parse(argv, Options, USAGE)
-    from infra.backends.cluster.jobs import Jobs
-
     jobs = Jobs(options.address)
     job = named(jobs, words, USAGE)
     if options.follow:

@@ -8,16 +8,13 @@ import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from infra.backends.cluster.jobs import Jobs, Submission
 from infra.secrets import redact
 from pipelines.commands.fields import near
 from pipelines.commands.ls import age, when
 from pipelines.commands.studies import option, parse
 from pipelines.commands.text import clock, columns
-
-if TYPE_CHECKING:
-    from infra.backends.cluster.jobs import Jobs, Submission
 
 USAGE = "usage: stockpot status [ID] [--address URL] [--json]   (ID: or its beginning; what stockpot submit printed)"
 LAST = 5  # lines of the log
@@ -39,8 +36,6 @@ class Options(There):
 
 def main(argv: Sequence[str]) -> int:
     words, options = parse(argv, Options, USAGE)
-    from infra.backends.cluster.jobs import Jobs
-
     jobs = Jobs(options.address)
     found = [named(jobs, words, USAGE)] if words else jobs.all()
     if options.json:
@@ -53,24 +48,29 @@ def main(argv: Sequence[str]) -> int:
 
 
 def named(jobs: Jobs, words: Sequence[str], usage: str) -> Submission:
-    """The run whose id begins so; of one plan the last, and without a word the only one, or the only one under way."""
+    """The run that the words name. ValueError where they name none, or several."""
     if len(words) > 1:
         raise ValueError(f"{words[1]!r} is one word too many; {usage}")
-    every, word = jobs.all(), words[0] if words else ""
-    found = [one for one in every if one.id == word] or [one for one in every if one.id.startswith(word)]
-    if not word and len({one.plan for one in found}) > 1:
-        found = [one for one in found if not one.over] or found
-    if not every and not word:
-        raise ValueError(f"{jobs.address}: nothing was submitted to this cluster since it was started; stockpot submit STUDY")
-    if not found:
-        if word in jobs.strangers():
-            raise ValueError(f"{word} is a job of this cluster, and none of stockpot's; ray job status {word}")
-        ids = [one.id for one in every]
-        there = f"there are {', '.join(ids[-LAST:])}" if ids else "there is none; a cluster that was started anew has forgotten its jobs"
-        raise ValueError(f"{word!r} is no run on {jobs.address}{near(word, ids)}; {there}")
+    word, runs = words[0] if words else "", jobs.all()
+    found = picked(runs, word)
+    if found is None and word in jobs.strangers():
+        raise ValueError(f"{word} is a job of this cluster, and none of stockpot's; ray job status {word}")
+    if found is None:
+        ids = [one.id for one in runs]
+        there = f"there are {', '.join(ids[-LAST:])}" if ids else "nothing was submitted to it since it was started"
+        raise ValueError(f"{word or 'ID'}: no such run on {jobs.address}{near(word, ids)}; {there}")
+    return found
+
+
+def picked(runs: Sequence[Submission], word: str) -> Submission | None:
+    """The run whose id begins so, of one plan the last; without a word the only one under way, or where there is none the last of all."""
+    if word:
+        found = [one for one in runs if one.id == word] or [one for one in runs if one.id.startswith(word)]
+    else:
+        found = [one for one in runs if not one.over] or list(runs[-1:])
     if len({one.plan for one in found}) > 1:
-        raise ValueError(f"which one? {', '.join(one.id for one in found)}; {usage}")
-    return found[-1]
+        raise ValueError(f"which one? {', '.join(one.id for one in found)}")
+    return found[-1] if found else None
 
 
 def state(one: Submission) -> str:
@@ -114,7 +114,8 @@ def advice(one: Submission) -> list[str]:
         return [f"stockpot logs {one.id} --follow", f"stockpot stop {one.id}"]
     if one.state == "done":
         return [f"its page: {report(one)}"]
-    wrong = {2: "correct what the last line says, and submit it again", 5: f"stockpot verify {one.facts.get('store', '')} tells which bytes are unlike"}
+    bytes = f"stockpot verify {one.facts.get('store', '')} tells which bytes are not as recorded"
+    wrong = {2: "correct what the last line says, and submit it again", 5: bytes}
     return [wrong.get(one.exit_code or 0, again)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from infra.backends.cluster.jobs import GRACE, Jobs
 from pipelines.commands.status import There, named
 from pipelines.commands.studies import parse
 
@@ -12,8 +13,6 @@ USAGE = "usage: stockpot stop [ID] [--address URL]   (ID: or its beginning; what
 
 def main(argv: Sequence[str]) -> int:
     words, options = parse(argv, There, USAGE)
-    from infra.backends.cluster.jobs import GRACE, Jobs
-
     jobs = Jobs(options.address)
     job = named(jobs, words, USAGE)
     if not job.over and jobs.stop(job.id):

@@ -7,9 +7,10 @@ import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from infra import settings, source
+from infra.backends.cluster.jobs import Jobs, Submission, address_of
 from infra.dag import Fingerprints, Plan
 from infra.errors import INTERRUPTED, StoreError
 from infra.identity import digest
@@ -21,9 +22,6 @@ from pipelines.commands import limit
 from pipelines.commands.fields import written
 from pipelines.commands.session import command_line, open_store
 from pipelines.commands.studies import Chosen, Options, chosen, option, presets
-
-if TYPE_CHECKING:
-    from infra.backends.cluster.jobs import Jobs, Submission
 
 HERE = ("store", "tracking", "ray", "cpus")  # options of a run that are not passed on as they are
 
@@ -41,15 +39,14 @@ def main(argv: Sequence[str]) -> int:
     asked = chosen(argv, "submit", Asked)
     options: Asked = asked.options
     plan, store = asked.study.plan(), remote(options)
-    for url in dict.fromkeys(url for node in plan.nodes() for url in sources(list(node.arguments.values()))):
-        source.holds(url) or elsewhere(url, options.shared, f"{url}: is on this machine; copy it to the bucket and give its URL")
-    words = words_of(asked, store)
+    urls = dict.fromkeys(url for node in plan.nodes() for url in sources(list(node.arguments.values())))
+    for url in (url for url in urls if not source.holds(url)):
+        elsewhere(url, options.shared, f"{url}: is on this machine; copy it to the bucket and give its URL")
+    words, address = words_of(asked, store), address_of(options.address)
     limit.agree(plan, options)
     if line := unseen(dataclasses.replace(options, store=store)):
         print(line, file=sys.stderr)
-    from infra.backends.cluster.jobs import Jobs
-
-    jobs = Jobs(options.address)
+    jobs = Jobs(address)
     facts = {"study": asked.name, "preset": asked.preset, "store": store, "plan": identity(plan, store)[:10]}
     job, new = jobs.submit(words, {**facts, "command": command_line(["submit", *argv])})
     print(told(job, new), flush=True)
@@ -157,7 +154,7 @@ def watch(jobs: Jobs, job: Submission) -> int:
         return INTERRUPTED
     if silent and job.message:
         print(redact(job.message))
-    if job.exit_code is None and job.state != "done":
+    if job.state in ("stopped", "failed") and (job.exit_code is None or job.exit_code < 0):
         reason = "it was stopped" if job.state == "stopped" else "its process was lost"
         print(f"{job.id}: {reason}; what was finished is kept, and submitting it again goes on from there", file=sys.stderr)
     return job.code

@@ -64,7 +64,8 @@ class Head:
     def start(self) -> None:
         words = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", f"--num-cpus={self.cpus}", "--disable-usage-stats"]
         words += [f"--port={free()}", "--dashboard-host=127.0.0.1", f"--dashboard-port={self.dashboard}", "--dashboard-agent-listen-port=0"]
-        words += ["--node-ip-address=127.0.0.1", f"--ray-client-server-port={free()}", f"--temp-dir={self.folder}/ray", "--object-store-memory=200000000"]
+        words += ["--node-ip-address=127.0.0.1", f"--ray-client-server-port={free()}"]
+        words += [f"--temp-dir={self.folder}/ray", "--object-store-memory=200000000"]
         with open(self.folder / "ray.log", "ab") as log:
             quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "start_new_session": True}
             command = [sys.executable, "-c", ASKED, str(os.getpid()), sys.executable, *words]

@@ -56,8 +56,8 @@ class Submission:
 
     @property
     def code(self) -> int:
-        """The exit code of the run inside, or 4 where it had none: it was stopped, or its process was lost."""
-        return OK if self.state == "done" else INFRASTRUCTURE if self.exit_code is None else self.exit_code
+        """The exit code of the run inside, or 4 where it had none: it was stopped, or its process was lost or killed."""
+        return OK if self.state == "done" else self.exit_code if self.exit_code and self.exit_code > 0 else INFRASTRUCTURE
 
 
 def seen(details: Any) -> Submission:
@@ -111,9 +111,8 @@ class Jobs:
             yield
         except AuthenticationError as error:
             wants = "refuses this token" if "403" in str(error) or "Invalid" in str(error) else "wants a token"
-            raise ValueError(
-                f"the cluster at {self.address} {wants}: export RAY_AUTH_MODE=token, with the cluster's token in ~/.ray/auth_token or RAY_AUTH_TOKEN_PATH"
-            ) from None
+            remedy = "export RAY_AUTH_MODE=token, with the cluster's token in ~/.ray/auth_token or RAY_AUTH_TOKEN_PATH"
+            raise ValueError(f"the cluster at {self.address} {wants}: {remedy}") from None
         except OSError as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ConnectionError(f"the job server at {self.address} does not answer ({redact(reason)}); {ADVICE}") from None
@@ -204,18 +203,14 @@ class Jobs:
             time.sleep(POLL)
 
     def _tail(self, id: str) -> Iterator[str]:
-        loop, texts = asyncio.new_event_loop(), self._client.tail_job_logs(id)
+        texts = self._client.tail_job_logs(id)
 
         async def following() -> str:
             return str(await asyncio.wait_for(anext(texts), SILENCE))
 
-        try:
-            with contextlib.suppress(StopAsyncIteration):
-                while True:
-                    yield loop.run_until_complete(following())
-        finally:
-            loop.run_until_complete(texts.aclose())
-            loop.close()
+        with asyncio.Runner() as runner, contextlib.suppress(StopAsyncIteration):
+            while True:
+                yield runner.run(following())
 
     def patiently(self, id: str) -> Submission:
         """As `get`, over a short absence of the server."""
