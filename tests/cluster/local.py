@@ -1,7 +1,6 @@
-"""A cluster on this machine, each part a server of its own: SeaweedFS, MLflow, and a Ray head that takes jobs from who has its token.
+"""A cluster on this machine, each part a server of its own: SeaweedFS, MLflow, and two nodes of Ray that take jobs from who has their token.
 
-One raylet: of two on one host Ray gives a job to either, and both would share what a node has for itself. The nodes have nothing of this checkout,
-and the bucket's credentials in their own environment; who submits needs neither.
+The nodes have nothing of this checkout and no index of packages, and the bucket's credentials in their own environment.
 """
 
 from __future__ import annotations
@@ -37,20 +36,23 @@ def free() -> int:
         return int(probe.getsockname()[1])
 
 
-class Head:
-    """`ray start --head` with the dashboard and a token, on ports of its own, in a folder with a short name (Ray's sockets lie below)."""
+class Nodes:
+    """A head with the dashboard and a worker, a CPU each, on ports of their own; who has not their token is let in nowhere.
 
-    def __init__(self, folder: Path, environment: Mapping[str, str], cpus: int = 2) -> None:
-        self.folder, self.cpus, self.dashboard = folder, cpus, free()
+    Below a folder with a short name, for Ray's sockets. Each has a home and a `--temp-dir` of its own: two that shared one would take turns at
+    installing and removing what a job sends along.
+    """
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self.folder, self.port, self.dashboard = folder, free(), free()
         self.token = folder / "token"
         self.token.touch(0o600)
         self.token.write_text(secrets.token_hex(32))
-        (folder / "home").mkdir()
         own = {name: os.environ[name] for name in OWN if name in os.environ}
         own["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), own.get("PATH", "")])  # where a job finds python, and Ray finds pip
         quiet = {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", "HF_HUB_OFFLINE": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
-        self._environment = {**own, **quiet, "HOME": str(folder / "home"), "PIP_NO_INDEX": "1", **self.access, **environment}
-        self.process: subprocess.Popen[bytes] | None = None
+        self._environment = {**own, **quiet, "PIP_NO_INDEX": "1", **self.access, **environment}
+        self.processes: list[subprocess.Popen[bytes]] = []
 
     @property
     def access(self) -> dict[str, str]:
@@ -62,19 +64,29 @@ class Head:
         return f"http://127.0.0.1:{self.dashboard}"
 
     def start(self) -> None:
-        words = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", f"--num-cpus={self.cpus}", "--disable-usage-stats"]
-        words += [f"--port={free()}", "--dashboard-host=127.0.0.1", f"--dashboard-port={self.dashboard}", "--dashboard-agent-listen-port=0"]
-        words += ["--node-ip-address=127.0.0.1", f"--ray-client-server-port={free()}"]
-        words += [f"--temp-dir={self.folder}/ray", "--object-store-memory=200000000"]
-        with open(self.folder / "ray.log", "ab") as log:
-            quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "start_new_session": True}
-            command = [sys.executable, "-c", ASKED, str(os.getpid()), sys.executable, *words]
-            self.process = subprocess.Popen(command, cwd=self.folder, env=self._environment, **quiet)
+        loopback = ["--dashboard-host=127.0.0.1", f"--dashboard-port={self.dashboard}"]
+        head = self._begin("head", "--head", f"--port={self.port}", f"--ray-client-server-port={free()}", *loopback)
         until = time.monotonic() + WAIT
         while not self.answers():
-            if self.process.poll() is not None or time.monotonic() > until:
-                raise OSError(f"no Ray: {(self.folder / 'ray.log').read_text()[-2000:]}")
-            time.sleep(0.5)
+            self._check("head", head, until)
+        worker = self._begin("worker", f"--address=127.0.0.1:{self.port}")
+        while not (self.folder / "worker" / "ray" / "session_latest").exists():
+            self._check("worker", worker, until)
+
+    def _begin(self, name: str, *where: str) -> subprocess.Popen[bytes]:
+        (home := self.folder / name).mkdir()
+        words = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-cpus=1", "--disable-usage-stats", *where]
+        words += ["--node-ip-address=127.0.0.1", "--dashboard-agent-listen-port=0", f"--temp-dir={home}/ray", "--object-store-memory=200000000"]
+        command = [sys.executable, "-c", ASKED, str(os.getpid()), sys.executable, *words]
+        with open(home / "log", "ab") as log:
+            quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "start_new_session": True}
+            self.processes.append(subprocess.Popen(command, cwd=home, env={**self._environment, "HOME": str(home)}, **quiet))
+        return self.processes[-1]
+
+    def _check(self, name: str, process: subprocess.Popen[bytes], until: float) -> None:
+        if process.poll() is not None or time.monotonic() > until:
+            raise OSError(f"no Ray: {(self.folder / name / 'log').read_text()[-2000:]}")
+        time.sleep(0.5)
 
     def answers(self) -> bool:
         request = urllib.request.Request(f"{self.address}/api/jobs/", headers={"Authorization": f"Bearer {self.token.read_text()}"})
@@ -83,23 +95,23 @@ class Head:
         return False
 
     def end(self) -> None:
-        if self.process is not None:
-            below = descendants(self.process.pid)
-            self.process.terminate()
-            self.process.wait(WAIT)
-            self.process = None
-            await_end(below, 60.0)
+        below = {pid: name for process in self.processes for pid, name in descendants(process.pid).items()}
+        for process in reversed(self.processes):
+            process.terminate()
+            process.wait(WAIT)
+        self.processes.clear()
+        await_end(below, 60.0)
 
 
 class Local:
     """The three servers; `exports` is what who submits needs."""
 
-    def __init__(self, bucket: Server, tracking: MLflow, head: Head) -> None:
-        self.bucket, self.tracking, self.head = bucket, tracking, head
+    def __init__(self, bucket: Server, tracking: MLflow, nodes: Nodes) -> None:
+        self.bucket, self.tracking, self.nodes = bucket, tracking, nodes
 
     @property
     def exports(self) -> dict[str, str]:
-        return {"RAY_ADDRESS": self.head.address, **self.head.access, "MLFLOW_TRACKING_URI": self.tracking.url, **self.bucket.environment}
+        return {"RAY_ADDRESS": self.nodes.address, **self.nodes.access, "MLFLOW_TRACKING_URI": self.tracking.url, **self.bucket.environment}
 
 
 @contextmanager
@@ -108,12 +120,12 @@ def cluster(program: str, first: int = 0) -> Iterator[Local]:
     folder = Path(tempfile.mkdtemp(prefix="sp-"))
     try:
         with served(program, first=first) as bucket, contextlib.ExitStack() as stack:
-            tracking, head = MLflow(folder), Head(folder, bucket.environment)
+            tracking, nodes = MLflow(folder), Nodes(folder, bucket.environment)
             stack.callback(tracking.kill)
             tracking.start()
-            stack.callback(head.end)
-            head.start()
-            yield Local(bucket, tracking, head)
+            stack.callback(nodes.end)
+            nodes.start()
+            yield Local(bucket, tracking, nodes)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -129,9 +141,8 @@ def main() -> None:
         print('\n  make stockpot ARGS="submit soup smoke --store s3://test/store --wait"')
         print('  make stockpot ARGS="status"')
         print('  make stockpot ARGS="report soup smoke --store s3://test/store --out ./page"')
-        print(f"\nRay's dashboard is {local.head.address} (it asks for what is in {local.head.token}), MLflow is {local.tracking.url}.", flush=True)
-        assert local.head.process
-        local.head.process.wait()
+        print(f"\nRay's dashboard is {local.nodes.address} (it asks for what is in {local.nodes.token}), MLflow is {local.tracking.url}.", flush=True)
+        local.nodes.processes[0].wait()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Runs that are sent to a cluster, for real: a Ray head with one raylet that has nothing of this checkout, its store, data and MLflow on servers."""
+"""Runs that are sent to a cluster, for real: two nodes that have nothing of this checkout, and store, data and MLflow on servers."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def local() -> Iterator[Local]:
 
 def begin(local: Local, *words: str, **more: str) -> subprocess.Popen[str]:
     """`stockpot WORDS ...` on the machine of somebody who was told what to export."""
-    home = {"HOME": str(local.head.folder / "me")}  # where no token lies
+    home = {"HOME": str(local.nodes.folder / "me")}  # where no token lies
     environment = {**os.environ, **home, "PYTHONPATH": str(ROOT), **local.exports, "MY_API_KEY": PLANTED, **more}
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([sys.executable, "-m", "pipelines", *words], env=environment, cwd=local.head.folder, **pipes)
+    return subprocess.Popen([sys.executable, "-m", "pipelines", *words], env=environment, cwd=local.nodes.folder, **pipes)
 
 
 def stockpot(local: Local, *words: str, **more: str) -> tuple[int, str]:
@@ -47,7 +47,7 @@ def stockpot(local: Local, *words: str, **more: str) -> tuple[int, str]:
 
 def asked(local: Local) -> str:
     """Everything that the job server tells of its jobs."""
-    request = urllib.request.Request(f"{local.head.address}/api/jobs/", headers={"Authorization": f"Bearer {local.head.token.read_text()}"})
+    request = urllib.request.Request(f"{local.nodes.address}/api/jobs/", headers={"Authorization": f"Bearer {local.nodes.token.read_text()}"})
     with urllib.request.urlopen(request, timeout=30) as answer:
         return str(answer.read().decode())
 
@@ -77,7 +77,7 @@ def test_a_run_that_was_stopped_ends_as_one_on_a_laptop(local: Local, tmp_path: 
     (first,) = {one.split()[0] for one in told}
     assert sorted("runs this plan already" in one for one in told) == [False, True] and first.endswith("-1"), told
 
-    client, until = local.bucket.client(), time.monotonic() + 120
+    client, until = local.bucket.client(), time.monotonic() + 240
     while not client.list_objects_v2(Bucket="test", Prefix="soup/train-", MaxKeys=100).get("KeyCount") or not any(
         "/state/" in one["Key"] for one in client.list_objects_v2(Bucket="test", Prefix="soup/train-").get("Contents", ())
     ):
@@ -91,6 +91,8 @@ def test_a_run_that_was_stopped_ends_as_one_on_a_laptop(local: Local, tmp_path: 
     code, printed = stockpot(local, "submit", *STUDY, *store, "--wait")
     assert code == 0 and "greedy soup" in printed and "of those needed are there already" in printed, printed
     assert restored(local), "no training went on from its state"
+    installed = (local.nodes.folder / "worker").glob("ray/session_latest/runtime_resources/py_modules_files/stockpot-*/infra")
+    assert list(installed), "only the head worked"
     here = tmp_path / "store"
     code, printed = stockpot(local, "run", *STUDY, "--store", str(here), "--ray", "none", "--tracking", "none")
     assert code == 0, printed
@@ -141,5 +143,5 @@ def test_no_secret_is_among_what_the_cluster_tells(local: Local) -> None:
     """Neither of who submitted nor of the nodes."""
     everything = asked(local)
     assert "stockpot_plan" in everything
-    for secret in (PLANTED, SECRET, local.head.token.read_text()):
+    for secret in (PLANTED, SECRET, local.nodes.token.read_text()):
         assert secret not in everything
