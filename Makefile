@@ -18,7 +18,7 @@ else
 python = python="$$($(PYTHON3) infra/deploy/environment.py $(foreach r,$(TORCH),'$(r)'))"
 endif
 
-.PHONY: help demo stockpot s3 results bless test test-slow chaos lint check environment lock clean
+.PHONY: help demo stockpot s3 cluster results bless test test-slow chaos lint check environment lock clean
 
 help:  ## list what there is to make
 	@sed -n 's/^\([a-z0-9-]*\):.*##/\1:/p' Makefile
@@ -31,6 +31,9 @@ stockpot:  ## any command: make stockpot ARGS="predict soup ./photos"
 
 s3:  ## an object store on this machine until Ctrl-C, to try the README's section on S3 with
 	@$(python) && exec "$$python" -m tests.s3.seaweed
+
+cluster:  ## a cluster on this machine until Ctrl-C, with an object store and MLflow, to try the README's section on clusters with
+	@$(python) && exec "$$python" -m tests.cluster.local
 
 test:  ## the default suite: offline, on two cores, in minutes
 	@$(python) && exec "$$python" -m pytest $(PYTEST)

@@ -31,6 +31,21 @@ def metadata_service() -> str:
     return os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://169.254.169.254").rstrip("/")
 
 
+def default_cluster() -> str:
+    """The address of a cluster's job server as Ray's own commands find it: `RAY_API_SERVER_ADDRESS`, else `RAY_ADDRESS`, else ""."""
+    return os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS", "")
+
+
+def use_cluster(address: str) -> None:
+    """Ray's client obeys the environment before its own argument."""
+    os.environ["RAY_API_SERVER_ADDRESS"] = address
+
+
+def source_wanted() -> str:
+    """`STOCKPOT_SOURCE`: in the processes of a run on a cluster, the digest of its source."""
+    return os.environ.get("STOCKPOT_SOURCE", "")
+
+
 @functools.cache
 def secrets() -> tuple[str, ...]:
     """The values of all variables that are named as secrets are, longest first; short ones are words that stand elsewhere too."""

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from infra import notice, settings
+from infra import notice, settings, source
 from infra.courier import told_to_stop
 from infra.errors import BUG, INFRASTRUCTURE, INTEGRITY, Away, IntegrityError, Left, Maps, Refused, Stopped, StoreError, exit_code_of
 from infra.identity import digest, name_of, revision_of
@@ -137,6 +137,7 @@ def _execute(job: Job, map: Map, parallel: int, judge: Judge | None) -> Outcome:
     started, recorded = time.time(), ""
     writer = f"{socket.gethostname()}.{os.getpid()}.{threading.get_ident()}"
     try:
+        source.agree()
         store = Store(job.place.store)
         if recalled(store, job.key, judge):
             return Outcome(job.key, "done")

@@ -37,6 +37,10 @@ COMMANDS = {
     "ls": "the nodes of a store:   stockpot ls ./store --function train",
     "verify": "check a store's bytes:  stockpot verify ./store",
     "gc": "what can go from one:   stockpot gc ./store [--yes]",
+    "submit": "run it on a cluster:    stockpot submit soup --store s3://bucket/store",
+    "status": "runs on a cluster:      stockpot status [ID]",
+    "logs": "what one prints:        stockpot logs [ID] --follow",
+    "stop": "end one for a while:    stockpot stop [ID]",
     "copy": "one store to another:   stockpot copy ./store s3://bucket/store",
     "doctor": "check this machine:     stockpot doctor --store ./store",
 }

@@ -16,6 +16,7 @@ import math
 import os
 import random
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -272,6 +273,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(line or f"MLflow at {redact(given.tracking)} has all events", file=sys.stderr)
         return 3 if line else 0
     order = json.loads(sys.stdin.readline())
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # sent to every process of a job that is stopped; the driver ends this one by closing its input
     settings.configure(worker=True)
     store = Place(order["store"]) if order["store"] else None
     _earlier(given.folder, order["tracking"], order["experiment"], store)

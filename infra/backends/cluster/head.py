@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
 import tempfile
 import threading
@@ -11,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-from infra import settings
+from infra import settings, source
 from infra.attempts import CRASHES
 from infra.backends.cluster.loss import lost, ready_to_leave
 from infra.backends.cluster.searched import run_search
@@ -115,8 +116,10 @@ class Head:
             sizes = {"num_cpus": self.options["cpus"], "object_store_memory": 256 << 20, "include_dashboard": False}
         else:
             reach(self.options["address"])
-            sizes = {"runtime_env": {"env_vars": {"OMP_WAIT_POLICY": "passive", "PYTHONPATH": settings.python_path()}}}
+            sizes = {"runtime_env": {"env_vars": {"OMP_WAIT_POLICY": "passive", "PYTHONPATH": settings.python_path(), **source.wanted()}}}
         ray.init(address=self.options["address"], namespace="stockpot", log_to_driver=False, logging_level=logging.ERROR, **sizes)
+        if not local:  # whoever stops a job signals all of its processes; this one ends when the driver says so, after states were saved
+            signal.signal(signal.SIGTERM, lambda *_: None)
         self.have: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         self.remote = ray.remote(max_retries=0)(task)
         self.send("ready", {"cpus": self.have.get("CPU", 0), "gpus": self.have.get("GPU", 0), "address": self.options["address"]})
