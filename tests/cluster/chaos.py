@@ -146,6 +146,7 @@ def chaos(made: World) -> Iterator[Chaos]:
 
 def main(asked: str) -> int:
     """How many schedules did not end as they should; a line is printed for each."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else a plain `kill` would leave servers behind
     first, _, last = asked.rpartition(":")
     wrong = 0
     with tempfile.TemporaryDirectory(prefix="sp-") as folder, world(Path(folder), NODES) as made, chaos(made) as found:

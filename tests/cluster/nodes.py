@@ -24,7 +24,7 @@ from tests.infra.processes import await_end, descendants
 ROOT = Path(__file__).parents[2]
 SIGHT = {  # a node that is gone is noticed within three seconds
     "RAY_health_check_initial_delay_ms": "1000", "RAY_health_check_period_ms": "1000", "RAY_health_check_timeout_ms": "2000",
-    "RAY_health_check_failure_threshold": "3", "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_health_check_failure_threshold": "3", "RAY_USAGE_STATS_ENABLED": "0", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
 }  # fmt: skip
 WAIT = 120.0  # seconds for a process on a busy machine; nothing is measured
 
@@ -59,9 +59,8 @@ class Nodes:
         self._count = 0
         own = {**os.environ, **SIGHT, "RAY_TMPDIR": str(self.folder), "PYTHONPATH": str(ROOT)}
         with open(self.folder / "log", "wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.cluster.nodes"], cwd=ROOT, env=own, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
-            )
+            streams: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log, "text": True, "start_new_session": True}
+            self.process = subprocess.Popen([sys.executable, "-m", "tests.cluster.nodes"], cwd=ROOT, env=own, **streams)
         self.address = str(self._ask(cpus=0, env=self._own("head"))["address"])
 
     def _ask(self, **words: Any) -> dict[str, Any]:
