@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from components.evaluate import aligned, answers, opened
 from components.metrics import Top1
 from components.predictors.head import Head
-from components.types import Dataset, Diverged, Examples, Metric, Objective, Run, Score, Update, revision
+from components.types import Dataset, Diverged, Examples, Metric, Objective, Run, Score, Update, ranks, revision
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,6 +38,7 @@ class Monitor:
     keep: Literal["last", "best"] = "last"
 
 
+@ranks
 @revision(1)
 def train(
     init: Vector,
@@ -56,6 +57,7 @@ def train(
     params: globs over the checkpoint's names, the first match wins and `!pattern` freezes; what nothing matches is frozen, and frozen
     means byte-identical in the result. reference: a second checkpoint that the objective compares with. 0 steps return `init`.
     Interrupted and resumed it gives the same losses and weights, on a CPU bit for bit. Diverged names the step whose loss is not finite.
+    Several processes (`run.world`) share each batch, in the gradients' mean and in the losses as one with as many micro-batches.
     A search may stop it where its monitor looks: it gives the weights that the monitor keeps, and says so in the checkpoint's facts.
     """
     import torch
@@ -63,7 +65,7 @@ def train(
     from components.models.heads import accelerator
     from components.models.module import build
     from components.objectives.batches import Batches, ahead
-    from components.updates import state
+    from components.updates import agreed, state
 
     if steps < 0:
         raise ValueError(f"{steps} steps: give 0 or more")
@@ -78,8 +80,8 @@ def train(
     watch = Watch(monitor, module, live, run)
     start, loss, losses, stopped = 0, None, [], dict[str, int]()
 
-    if folder := run.restore():
-        groups, facts = state.read(folder)
+    if found := agreed.restored(run, device):
+        folder, groups, facts = found
         state.fill(live, groups["model"], folder)
         stepper.restore(groups.get("optimiser", {}), facts)
         watch.restore(groups.get("best", {}), facts)
@@ -109,7 +111,7 @@ def train(
         if watch.due(step + 1, steps):
             watch.look(step + 1)
             training(bound)
-            if run.enough(step + 1, steps, watch.worth):
+            if agreed.stops(run, step + 1, steps, watch.worth):
                 settled()
                 stopped = {"stopped": step + 1}
                 break

@@ -44,6 +44,12 @@ def may_map(fn: T) -> T:
     return fn
 
 
+def ranks(fn: T) -> T:
+    """Mark a component that several processes may compute together (`run.rank` of `run.world`): what rank 0 returns is its result."""
+    fn.__ranks__ = True  # type: ignore[attr-defined]
+    return fn
+
+
 def in_order(fn: Callable[..., T], items: Sequence[Mapping[str, Any]]) -> list[T]:
     """The map of one process: the results of `fn(**item)`, one after the other."""
     return [fn(**item) for item in items]
@@ -111,8 +117,8 @@ class Run(Protocol):
     dir: str  # scratch of this attempt on a local disk
     cache: str  # folder on this node for decoded data, keyed by content, shared by all trials of the node
     cache_limit: int  # bytes that the cache may hold
-    rank: int
-    world: int
+    rank: int  # of this process among those that compute a `@ranks` component together; only rank 0 restores, logs, keeps states and is stopped
+    world: int  # how many those are, in torch.distributed's default group where more than one
     parallel: int  # how many items `map` works on at once
 
     def log(self, step: int, **metrics: float) -> None:

@@ -68,14 +68,14 @@ def trial_job(job: Job, index: int, point: Point) -> Job:
     )  # fmt: skip
 
 
-def attempted(job: Job, judge: Judge) -> Outcome:
+def attempted(job: Job, judge: Judge, by: Callable[..., Outcome] = execute) -> Outcome:
     """Run a trial to its outcome; what another try may help against is tried again."""
-    outcome = execute(job, judge=judge)
+    outcome = by(job, judge=judge)
     tried = 0
     while tried < retries(outcome) and outcome.kind not in AWAY and not outcome.damaged:
         tried += 1
         time.sleep(2**tried)
-        outcome = execute(job, judge=judge)
+        outcome = by(job, judge=judge)
     return outcome
 
 

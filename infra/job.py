@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from infra.node import Node, Resources
+from infra.node import GPU, Node, Resources
 from infra.search import Search
 from infra.space import Point
 
@@ -40,7 +40,8 @@ def referred(value: Any) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Site:
-    """What all jobs of a run share: the store, the run's folder for journals, the node's cache, how often states are kept, how bytes are checked."""
+    """What all jobs of a run share: the store, the run's folder for journals, the node's cache, how often states are kept, how bytes are checked,
+    what `GPU` stands for."""
 
     store: str
     folder: str  # of this run, in the store: journals and the stop flag
@@ -49,6 +50,7 @@ class Site:
     checkpoint_every: float = 60.0
     hung_after: float = 0.0  # seconds without a step after which a training counts as hanging; 0: never. Only for processes that do one job
     digest: Callable[[str], str] | None = None  # of the bytes at a URL, as `types.File` has it: a module-level function
+    on: Resources = GPU
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Job:
     attempt: int = 1
     search: Search | None = None
     pins: Mapping[str, str] = field(default_factory=dict)
+    world: int = 1  # processes that compute it together, of which one records it
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from infra.identity import makes_checkpoint
@@ -11,13 +12,37 @@ from infra.search import Search, nth_best
 from infra.space import Point
 
 
+def tells(default: Any, help: str) -> Any:
+    """A field with what it means, for the command line."""
+    return field(default=default, metadata={"help": help})
+
+
 @dataclass(frozen=True)
 class Resources:
-    """Where a node runs; never what it computes. `exact` resources are refused where they are missing, others fall back to CPUs and say so."""
+    """Where a node runs; never what it computes. `exact` resources are refused where they are missing, others fall back to CPUs and say so.
 
-    cpus: float = 1
-    gpus: float = 0
-    exact: bool = True
+    All but `workers` are of one worker, which is on one machine.
+    """
+
+    cpus: float = tells(1, "CPUs of a worker, and its threads")
+    gpus: float = tells(0, "GPUs of a worker; a part of one is shared")
+    exact: bool = tells(True, "wait for GPUs, or refuse, where otherwise CPUs do")
+    memory: float = tells(0, "bytes of a worker; 0: not asked for")
+    accelerator: str = tells("", "type of the GPUs, as Ray names it: L4, A100")
+    workers: int = tells(1, "processes that train one model together")
+
+    def __post_init__(self) -> None:
+        counts = {"cpus": self.cpus, "gpus": self.gpus, "memory": self.memory}
+        if wrong := next((f"{name} {value}" for name, value in counts.items() if not 0 <= value < math.inf), ""):
+            raise ValueError(f"{wrong}: give a number from 0")
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ValueError(f"gpus {self.gpus:g}: give a whole number, or a part of one to share it")
+        if self.workers < 1:
+            raise ValueError(f"workers {self.workers}: give 1 or more")
+        if self.workers > 1 and (0 < self.gpus < 1 or not self.gpus + self.cpus):
+            raise ValueError(f"{self.workers} workers with {self.gpus:g} gpus and {self.cpus:g} cpus each: give whole GPUs, or some CPUs")
+        if self.accelerator and not self.gpus:
+            raise ValueError(f"accelerator {self.accelerator} without gpus: give how many of them")
 
 
 CPU = Resources()
@@ -60,6 +85,12 @@ class Node:
     @property
     def title(self) -> str:
         return self.label or self.function
+
+
+def placed(node: Node, gpu: Resources) -> Resources:
+    """The resources of a node, where `gpu` is what `GPU` stands for; several workers only for a component that can use them."""
+    on = gpu if node.on == GPU else node.on
+    return on if getattr(node.fn, "__ranks__", False) else replace(on, workers=1)
 
 
 def children(value: Any) -> Iterator[Node]:

@@ -39,13 +39,14 @@ def in_order(fn: Callable[..., Any], items: Sequence[Mapping[str, Any]]) -> list
 class WorkerRun:
     """The `run` that a component gets: scratch, the node's cache, logging, pinned manifests and training states."""
 
-    rank, world = 0, 1
+    rank = 0
 
     def __init__(
         self, job: Job, store: Store, journal: Journal, scratch: str, map: Map, parallel: int = 1, judge: Judge | None = None
     ) -> None:  # fmt: skip
         self.cache = job.place.cache or settings.cache_folder()
         self.dir, self.cache_limit, self.map, self.parallel = scratch, job.place.cache_limit, map, parallel
+        self.world = job.world
         self._job, self._store, self._journal = job, store, journal
         attempt = f"{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"  # nobody else writes what is named so
         self._states = States(store.place, job.key, attempt, scratch, beside(self.cache, store.place))

@@ -21,7 +21,7 @@ from infra.finished import Finished
 from infra.hygiene import check
 from infra.identity import digest, drawn
 from infra.job import Job, Outcome, Ref, Site, refer
-from infra.node import Node, children
+from infra.node import Node, children, placed
 from infra.schedule import Schedule, survivors
 from infra.store import Store, manifest
 from infra.store.lease import Driver
@@ -192,7 +192,7 @@ class Runner:
         canonical, attempt = self.fingerprints.arguments(node), 1 + self.attempts.count(name)
         key, fingerprint = self.fingerprints.key(node), self.fingerprints.of(node)
         own = (node.title, node.point, data, members, attempt, node.search, dict(self.pins) if node.search else {})
-        return Job(key, fingerprint, node.fn, ready, canonical, node.on, self.place, *own)
+        return Job(key, fingerprint, node.fn, ready, canonical, placed(node, self.place.on), self.place, *own)
 
     def _unlike(self, node: Node) -> str:
         """Why a call over a list may not use what another call chose from it: that one chose from other members, and its indices mean others."""

@@ -31,7 +31,7 @@ OUTSIDE = {
     "components/predictors/": {"scipy", "sklearn"},
     "components/updates/dp_sgd.py": {"opacus"},
     "infra/": {"fsspec", "infra"},
-    "infra/backends/cluster/": {"optuna", "ray"},
+    "infra/backends/cluster/": {"optuna", "ray", "yaml"},
     "infra/store/answer.py": {"aiohttp", "botocore"},
     "infra/store/http.py": {"aiohttp"},
     "infra/store/s3.py": {"s3fs"},

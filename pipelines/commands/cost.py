@@ -78,7 +78,7 @@ class Cost:
             self.unknown[function] += 1
             return
         kind = self.kind(on)
-        share = (on.gpus if kind == "gpu" else on.cpus) / self.rates.get(kind, Rate(0)).stages
+        share = on.workers * (on.gpus if kind == "gpu" else on.cpus) / self.rates.get(kind, Rate(0)).stages
         self.hours[kind] = self.hours.get(kind, 0.0) + seconds * share / 3600
         self.hosts |= dict.fromkeys(hosts)
 

@@ -20,7 +20,7 @@ from typing import Any
 from infra.identity import hints_of, inner_hint, is_knob
 
 Tree = Any
-ROOMS = ("components.", "pipelines.", "infra.space.")  # whose classes may be named
+ROOMS = ("components.", "pipelines.", "infra.node.", "infra.space.")  # whose classes may be named
 
 
 class Text(str):

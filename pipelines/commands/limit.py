@@ -33,7 +33,7 @@ def agree(plan: Plan, options: Asked) -> None:
         raise ValueError("--limit is money, and there are no prices: give --prices FILE, or --limit_hours for node-hours")
     if options.yes or all(limit is None for limit in limits.values()):
         return
-    outlook = Outlook(open_store(options, create=False, optional=True), plan, rates)
+    outlook = Outlook(open_store(options, create=False, optional=True), plan, rates, options.on)
     outlook.stages()
     if reason := above(outlook.cost, options):
         ask(reason)

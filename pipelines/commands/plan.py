@@ -14,7 +14,7 @@ from components.weights.digests import digests_of
 from infra.dag import Fingerprints, Plan, children
 from infra.errors import StoreError
 from infra.identity import Resolved
-from infra.node import Node
+from infra.node import GPU, Node, Resources, placed
 from infra.schedule import Schedule
 from infra.secrets import redact
 from infra.store import Store
@@ -35,6 +35,7 @@ REASONS = 3  # told for one function
 class Options(Where):
     """How to look at a plan."""
 
+    on: Resources = option(GPU, "what stages that like a GPU get (default: one, or CPUs where there is none)")
     cpus: int | None = option(None, "CPUs that the estimate counts on (default: all)")
     prices: str = option("", "YAML with the price of an hour of a gpu and of a cpu node (default: $STOCKPOT_PRICES)")
     calibrate: bool = option(False, "first measure a few steps of one trial on this machine, where records of like stages are missing")
@@ -57,8 +58,8 @@ class Stages:
 class Outlook:
     """A plan against a store."""
 
-    def __init__(self, store: Store, plan: Plan, rates: Prices | None = None) -> None:
-        self.store, self.plan = store, plan
+    def __init__(self, store: Store, plan: Plan, rates: Prices | None = None, on: Resources = GPU) -> None:
+        self.store, self.plan, self.on = store, plan, on
         self.notes: list[str] = []
         self.sources = {node: list(sources(list(node.arguments.values()))) for node in plan.nodes()}
         self.below: dict[str, int] = {}  # address of a source -> its bytes
@@ -111,7 +112,7 @@ class Outlook:
         kept = self.size(node)
         row.seconds = None if seconds is None or row.seconds is None else row.seconds + seconds
         row.bytes = None if kept is None or row.bytes is None else row.bytes + kept
-        self.cost.add(node.function, node.on, seconds, hosts)
+        self.cost.add(node.function, placed(node, self.on), seconds, hosts)
         self.cost.written += kept or 0
         for child in dict.fromkeys(children(list(node.arguments.values()))):
             self.cost.read += self._input(child)
@@ -182,11 +183,11 @@ def main(argv: Sequence[str]) -> int:
     options: Options = asked.options
     rates, plan = prices(options.prices), asked.study.plan()
     store = open_store(options, create=options.calibrate, optional=True)
-    outlook = Outlook(store, plan, rates)
+    outlook = Outlook(store, plan, rates, options.on)
     stages = outlook.stages()
     if options.calibrate and outlook.cost.unknown:
         measure(store, plan, outlook.unknown())
-        outlook = Outlook(store, plan, rates)
+        outlook = Outlook(store, plan, rates, options.on)
         stages = outlook.stages()
     trials = [key for key, node in outlook.schedule.nodes.items() if node.sweep]
     facts: dict[str, Any] = {

@@ -101,7 +101,7 @@ class Session:
         for line in pins.told:
             self.view.say(line, "dim")
         o = self.options
-        place = Site(self.store.url, self.url, "", o.cache_limit, o.checkpoint_every, o.hung_after, digest_of)
+        place = Site(self.store.url, self.url, "", o.cache_limit, o.checkpoint_every, o.hung_after, digest_of, o.on)
         runner = Runner(self.store, self.backend(), place, pins, self.view.watch)
         relatives, ancestors = Relatives(self.store), Ancestors(runner.fingerprints.key)
 

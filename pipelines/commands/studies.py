@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from infra.identity import hints_of, is_knob
+from infra.node import GPU, Resources
 from infra.secrets import refuse_all
 from pipelines.commands.fields import Part, Text, Tree, class_of, lay, loaded, made, near, path_of, written
 from pipelines.commands.help import about, section, study_usage
@@ -41,6 +42,7 @@ class Options(Where):
     cache_limit: int = option(8 << 30, "bytes of decoded images that a node keeps (default: 8 GiB)")
     checkpoint_every: float = option(60.0, "seconds between training states")
     hung_after: float = option(1800.0, "seconds without a step after which a training counts as hanging and is begun again; 0: never")
+    on: Resources = option(GPU, "what stages that like a GPU get (default: one, or CPUs where there is none)")
     quiet: bool = option(False, "only the result, no progress")
 
 
@@ -104,10 +106,15 @@ def parse(argv: Sequence[str], options: type[T], usage: str) -> tuple[list[str],
     if "help" in flags:
         print(usage, *(["", *section("options", options, {})] if dataclasses.fields(options) else ()), sep="\n")  # type: ignore[arg-type]
         raise SystemExit(0)
-    objects = {field.name: written(field.default) for field in dataclasses.fields(options) if is_knob(field.default)}  # type: ignore[arg-type]
-    tree = {"class_path": path_of(options), "init_args": objects}
+    tree = objects(options)
     unknown(flags, [field.name for field in dataclasses.fields(options)])  # type: ignore[arg-type]
     return words, made(options, lay(options, tree, Part(flags), ""))
+
+
+def objects(options: type) -> Tree:
+    """The tree of options of which nothing is given: their fields that are objects."""
+    fields = dataclasses.fields(options)
+    return {"class_path": path_of(options), "init_args": {field.name: written(field.default) for field in fields if is_knob(field.default)}}
 
 
 def divided(argv: Sequence[str], hints: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
@@ -138,7 +145,7 @@ def divided(argv: Sequence[str], hints: Mapping[str, Any]) -> tuple[list[str], d
 
 def laid(tree: Tree, flags: dict[str, Any], options: type) -> tuple[Tree, Tree]:
     """The trees of a study and of the options, after YAML and then flags were laid over them."""
-    own = {"class_path": path_of(options), "init_args": {}}
+    own = objects(options)
     given = [(f"--config {name}", read(name)) for name in flags.get("config", ())]
     given += [("", {name: value for name, value in flags.items() if name not in ("config", "help", "print_config")})]
     mine = {field.name for field in dataclasses.fields(options)}
@@ -146,8 +153,8 @@ def laid(tree: Tree, flags: dict[str, Any], options: type) -> tuple[Tree, Tree]:
     for where, fields in given:
         unknown(fields, [*hints_of(cls), *mine, "config", "help", "print_config"], where)
         try:
-            own = lay(options, own, Part({name: value for name, value in fields.items() if name in mine}), "")
-            tree = lay(cls, tree, Part({name: value for name, value in fields.items() if name not in mine}), "")
+            own = lay(options, own, Part({name: value for name, value in fields.items() if name.split(".")[0] in mine}), "")
+            tree = lay(cls, tree, Part({name: value for name, value in fields.items() if name.split(".")[0] not in mine}), "")
         except ValueError as error:
             raise ValueError(f"{where}: {error}" if where else str(error)) from None
     return tree, own
@@ -174,4 +181,4 @@ def read(name: str) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ValueError(f"--config {name}: holds no fields; write lines like trials: 4")
     refuse_all(tree, f"--config {name}: ")
-    return tree
+    return {"on" if field is True else str(field): value for field, value in tree.items()}  # YAML reads the word on as true

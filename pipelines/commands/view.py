@@ -104,9 +104,20 @@ class View:
         self.say(f"{counted(pending, 'stage')} to run{there}; starting workers")
 
     def _ready(self, node: Node | None, value: Mapping[str, Any]) -> None:
-        self.eta.workers = max(1.0, float(value["cpus"]))
-        gpus = f", {value['gpus']:g} GPUs" if value.get("gpus") else "; no accelerator, so GPU stages run on CPUs"
-        self.say(f"workers are ready after {clock(time.monotonic() - self.started)}: {value['cpus']:g} CPUs{gpus}", "dim")
+        least, most = ((value.get(f"{kind}cpus", 0), value.get(f"{kind}gpus", 0)) for kind in ("", "most_"))
+        gpus = f", {least[1]:g} GPUs" if least[1] else "" if any(most[1:]) else "; no accelerator, so GPU stages run on CPUs"
+        grows = f"; it can grow to {most[0]:g} CPUs, {most[1]:g} GPUs" if most > least else ""
+        there = f"workers are ready after {clock(time.monotonic() - self.started)}: {least[0]:g} CPUs{gpus}"
+        self.eta.workers = least[0]
+        self.say((there if any(least) else "no worker is there yet") + grows, "dim")
+
+    def _capacity(self, node: Node | None, value: Mapping[str, Any]) -> None:
+        before, self.eta.workers = self.eta.workers, value["cpus"]
+        if self.eta.workers and not before:
+            self._ready(node, value)
+
+    def _pending(self, node: Node | None, value: str) -> None:
+        self.say(f"  … pending: {value}", "yellow")
 
     def _queued(self, node: Node) -> None:
         assert self.schedule is not None

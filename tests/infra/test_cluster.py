@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from infra.backends.cluster import Cluster
-from infra.backends.cluster.head import MAPPING, at_once
+from infra.backends.cluster.head import MAPPING
+from infra.backends.cluster.resources import at_once
 from infra.dag import ASHA, GPU, Node, Optuna, Plan, Random, Resources, call, grid, search, sweep, top
 from infra.errors import BackendLost
 from infra.finished import Finished

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
 import time
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from components.predictions import Predictions
-from components.types import DataError, Diverged, File, maps, revision
+from components.types import DataError, Diverged, File, maps, ranks, revision
+from components.updates.sgd import AdamW
 from components.weights import Checkpoint
 from components.weights.destination import write
 
@@ -296,3 +298,66 @@ def passed(marker: str) -> int:
 def gathered(things: list[Any]) -> int:
     """How many there are."""
     return len(things)
+
+
+@ranks
+@revision(1)
+def shares(values: list[float], scale: float = 1.0, steps: int = 3, monitor: int = 0, kill: str = "", fail: str = "", *, run: Any) -> list[float]:
+    """Each process adds up its share of the values, at each step once more; the sum of all is the result, and how many they were its last item.
+
+    At the second step: kill, a file that is not there yet: the last process is killed; fail, "0" or "1": that process raises.
+    """
+    import torch
+    from torch import distributed as dist
+
+    from components.updates.agreed import stops
+
+    so_far = [0, 0.0]
+    if folder := run.restore():
+        so_far = json.loads(Path(folder, "state").read_text())
+    if run.world > 1:
+        dist.broadcast_object_list(so_far)
+    for step in range(int(so_far[0]) + 1, steps + 1):
+        if step == 2 and fail == str(run.rank):
+            raise DataError(f"rank {fail} is damaged")
+        if step == 2 and kill and run.rank == run.world - 1 and not Path(kill).exists():
+            Path(kill).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        mine = torch.tensor([sum(values[run.rank :: run.world]) * scale], dtype=torch.float64)
+        if run.world > 1:
+            dist.all_reduce(mine)
+        so_far = [step, so_far[1] + float(mine)]
+        run.log(step, total=so_far[1])
+        if monitor and stops(run, step, steps, so_far[1]):
+            break
+        state = json.dumps(so_far)
+        run.checkpoint(step, lambda folder, state=state: Path(folder, "state").write_text(state) and None, force=True)
+    return [so_far[1], run.world]
+
+
+@revision(1)
+@dataclass(frozen=True)
+class Deadly(AdamW):
+    """The last process is killed before a step, where the file `kill` is not there yet."""
+
+    kill: str = ""
+    at: int = 0
+
+    def bind(self, bound: Any, trained: Any, steps: int, run: Any) -> Any:
+        stepper = super().bind(bound, trained, steps, run)
+        draw = stepper.draw
+
+        def deadly(n: int, step: int) -> Any:
+            if step == self.at and self.kill and run.rank == run.world - 1 and not Path(self.kill).exists():
+                Path(self.kill).touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return draw(n, step)
+
+        stepper.draw = deadly
+        return stepper
+
+
+@revision(1)
+def accelerators(index: int = 0) -> str:
+    """The GPUs that Ray gave this process."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "")

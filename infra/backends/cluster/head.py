@@ -7,19 +7,21 @@ import signal
 import socket
 import tempfile
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
 from infra import settings, source
 from infra.attempts import CRASHES
 from infra.backends.cluster.loss import lost, ready_to_leave
+from infra.backends.cluster.resources import Capacity, at_once, needs
 from infra.backends.cluster.searched import run_search
 from infra.backends.cluster.sweep import run_sweep
 from infra.errors import Maps
 from infra.job import Job, Outcome
-from infra.node import Resources
 from infra.worker import execute, failed, source_root
 
 QUIET = {
@@ -31,22 +33,9 @@ QUIET = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 MAPPING = 4  # jobs that map at once, or one for as many CPUs where these are more
-MOST = 8  # items that a component should have under way: what it tries ahead may turn out to be in vain
 PATIENCE = 60.0  # seconds in which items end that are in vain
+LOOK = 5.0  # seconds between two looks at the machines
 WAIT = 0.02  # seconds between two looks at the pipe and the tasks
-
-
-def needs(on: Resources, have: Mapping[str, float]) -> dict[str, float]:
-    """Ray's resources for a node: an inexact accelerator falls back to CPUs where there is none."""
-    if on.gpus and not have.get("GPU") and not on.exact:
-        return {"num_cpus": on.cpus, "num_gpus": 0}
-    return {"num_cpus": on.cpus, "num_gpus": on.gpus}
-
-
-def at_once(options: Mapping[str, float], have: Mapping[str, float]) -> int:
-    """How many tasks with these resources the cluster can run at the same time, from 1 to MOST."""
-    fit = [have.get(name, 0.0) / wanted for name, wanted in (("CPU", options["num_cpus"]), ("GPU", options["num_gpus"])) if wanted]
-    return int(max(1, min([MOST, *fit])))
 
 
 def reach(address: str) -> None:
@@ -59,7 +48,7 @@ def reach(address: str) -> None:
             raise ConnectionError(f"no Ray answers at {address} ({error.strerror or error}); check --ray") from None
 
 
-def spread(options: Mapping[str, float]) -> Callable[[Callable[..., Any], Sequence[Mapping[str, Any]]], list[Any]]:
+def spread(options: Mapping[str, Any]) -> Callable[[Callable[..., Any], Sequence[Mapping[str, Any]]], list[Any]]:
     """`run.map` on Ray: one task an item, with the node's resources. What an item raises is raised here, once no other is at work any more."""
     import ray
     from ray.exceptions import RayTaskError
@@ -86,8 +75,12 @@ def held(fn: Callable[..., Any], items: Sequence[Mapping[str, Any]]) -> list[Any
     raise Maps
 
 
-def task(job: Job, options: Mapping[str, float], parallel: int, mapping: bool) -> Outcome:
+def task(job: Job, options: Mapping[str, Any], parallel: int, mapping: bool) -> Outcome:
     ready_to_leave()
+    if job.on.workers > 1:
+        from infra.backends.cluster.group import together
+
+        return together(job)
     if not getattr(job.fn, "__maps__", ""):
         return execute(job)
     return execute(job, spread(options) if mapping else held, parallel)
@@ -99,12 +92,18 @@ class Head:
     def __init__(self, pipe: Connection, options: Mapping[str, Any]) -> None:
         self.pipe, self.options = pipe, options
         self.running: dict[Any, Job] = {}
-        self.mapping: set[Any] = set()  # of these, the ones that map: they hold nothing, and only their number bounds their processes
-        self.waiting: deque[Job] = deque()  # to map once fewer do
+        self.light: dict[bool, set[Any]] = {False: set(), True: set()}  # of these, the ones that map, and that drive workers: they hold nothing
+        self.waiting: dict[bool, deque[Job]] = {False: deque(), True: deque()}  # for fewer of these: only their number bounds their processes
+        self.early: list[Any] = []  # what came before there was any machine to work
+        self.open: dict[str, Job] = {}  # handed over by the driver, and not ended
+        self.told: set[str] = set()  # what is waited for, as it was last told
+        self.looked = 0.0
         self._lock = threading.Lock()
 
     def send(self, kind: str, value: Any) -> None:
         with self._lock:
+            if kind == "outcome":
+                self.open.pop(value.key, None)
             self.pipe.send((kind, value))
 
     def start(self) -> None:
@@ -120,9 +119,11 @@ class Head:
         ray.init(address=self.options["address"], namespace="stockpot", log_to_driver=False, logging_level=logging.ERROR, **sizes)
         if not local:  # whoever stops a job signals all of its processes; this one ends when the driver says so, after states were saved
             signal.signal(signal.SIGTERM, lambda *_: None)
-        self.have: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        self.capacity = Capacity(local)
+        self.capacity.explore()
+        self.looked = time.monotonic()
         self.remote = ray.remote(max_retries=0)(task)
-        self.send("ready", {"cpus": self.have.get("CPU", 0), "gpus": self.have.get("GPU", 0), "address": self.options["address"]})
+        self.send("ready", {**self.capacity.facts(), "address": self.options["address"]})
 
     def serve(self) -> None:
         """Until the driver says stop or is gone."""
@@ -142,53 +143,86 @@ class Head:
             message = self.pipe.recv()
             if message[0] == "stop":
                 return False
-            if message[0] == "job":
-                self._submit(message[1])
-            else:
-                self._sweep(message[1], message[2])
+            self._take(message)
             timeout = 0
+        if time.monotonic() - self.looked > LOOK:
+            self._look()
         return True
 
-    def _submit(self, job: Job) -> None:
-        if refusal := self._refuses(job):
-            self.send("outcome", refusal)
-        elif job.search:
-            arguments = (job, needs(job.on, self.have), lambda outcome: self.send("outcome", outcome))
-            threading.Thread(target=run_search, args=arguments, name="search", daemon=True).start()
-        elif getattr(job.fn, "__maps__", "") == "always":
-            self._map(job)
-        else:
-            self._begin(job, needs(job.on, self.have), mapping=False)
+    def _take(self, message: Any) -> None:
+        if self.capacity.empty:
+            self.early.append(message)
+        elif message[0] == "job":
+            self._submit(*self._fit([message[1]]))
+        elif jobs := self._fit(message[1]):
+            self._sweep(jobs, message[2])
+
+    def _look(self) -> None:
+        """See which machines have come or gone, and tell what is waited for."""
+        self.capacity.look()
+        self.looked = time.monotonic()
+        if not self.capacity.empty:
+            early, self.early = self.early, []
+            for message in early:
+                self._take(message)
+        with self._lock:
+            jobs = list(self.open.values())
+        self.told &= {reason for on in {job.on for job in jobs} if (reason := self.capacity.pending(on))}  # what is waited for anew is told anew
+        self._tell(jobs)
+        self.send("capacity", self.capacity.facts())
+
+    def _tell(self, jobs: Sequence[Job]) -> None:
+        """What of the cluster these wait for, where it was not told yet."""
+        reasons = {on: self.capacity.pending(on) for on in {job.on for job in jobs}}
+        for job in jobs:
+            if (reason := reasons[job.on]) and reason not in self.told:
+                self.told.add(reason)
+                self.send("pending", f"{job.title} {reason}")
+
+    def _fit(self, jobs: Sequence[Job]) -> list[Job]:
+        """The jobs with the resources that they get here; those that can never run are refused."""
+        settled = [replace(job, on=self.capacity.settled(job.on)) for job in jobs]
+        reasons = {on: self.capacity.refusal(on) for on in {job.on for job in settled}}
+        for job in settled:
+            if reason := reasons[job.on]:
+                self.send("outcome", Outcome(job.key, "failed", f"{job.title} {reason}", "Resources", 2))
+            else:
+                self.open[job.key] = job
+        fit = [job for job in settled if not reasons[job.on]]
+        self._tell(fit)
+        return fit
+
+    def _submit(self, *jobs: Job) -> None:
+        for job in jobs:
+            if job.search:
+                arguments = (job, self.capacity.groups(job.on), lambda outcome: self.send("outcome", outcome))
+                threading.Thread(target=run_search, args=arguments, name="search", daemon=True).start()
+            elif getattr(job.fn, "__maps__", "") == "always" or job.on.workers > 1:
+                self._map(job)
+            else:
+                self._begin(job, needs(job.on), mapping=False)
 
     def _map(self, *jobs: Job) -> None:
         """Begin these and those that wait, as far as their number allows."""
-        self.waiting.extend(jobs)
-        while self.waiting and len(self.mapping) < max(MAPPING, int(self.have.get("CPU", 0)) // MAPPING):
-            self.mapping.add(self._begin(self.waiting.popleft(), {"num_cpus": 0, "num_gpus": 0}, mapping=True))
+        for job in jobs:
+            self.waiting[job.on.workers > 1].append(job)
+        for drives, waiting in self.waiting.items():
+            while waiting and len(self.light[drives]) < self._most(waiting[0]):
+                self.light[drives].add(self._begin(waiting.popleft(), {"num_cpus": 0, "num_gpus": 0}, mapping=True))
 
-    def _begin(self, job: Job, own: Mapping[str, float], mapping: bool) -> Any:
-        options = needs(job.on, self.have)
-        reference = self.remote.options(name=job.key, **own).remote(job, options, at_once(options, self.have), mapping)
+    def _most(self, job: Job) -> int:
+        return self.capacity.groups(job.on) or max(MAPPING, int(self.capacity.reach.get("CPU", 0)) // MAPPING)
+
+    def _begin(self, job: Job, own: Mapping[str, Any], mapping: bool) -> Any:
+        options = needs(job.on)
+        reference = self.remote.options(name=job.key, **own).remote(job, options, at_once(options, self.capacity.reach), mapping)
         self.running[reference] = job
         return reference
 
-    def _refuses(self, job: Job) -> Outcome | None:
-        for name, wanted in (("CPU", job.on.cpus), ("GPU", job.on.gpus if job.on.exact else 0)):
-            if wanted > self.have.get(name, 0) and self.options["address"] == "local":
-                error = f"{job.title} needs {wanted:g} {name}, this machine has {self.have.get(name, 0):g}; ask for less or give --ray ADDRESS"
-                return Outcome(job.key, "failed", error, "Resources", 2)
-        return None
-
     def _sweep(self, jobs: Sequence[Job], pack: int) -> None:
-        refused = [(job, self._refuses(job)) for job in jobs]
-        for _, refusal in refused:
-            if refusal:
-                self.send("outcome", refusal)
-        fit = [job for job, refusal in refused if not refusal]
-        if fit:
-            folder = tempfile.mkdtemp(prefix="stockpot-tune-")
-            arguments = (fit, pack, needs(fit[0].on, self.have), folder, lambda outcome: self.send("outcome", outcome))
-            threading.Thread(target=run_sweep, args=arguments, name="tuner", daemon=True).start()
+        folder = tempfile.mkdtemp(prefix="stockpot-tune-")
+        arguments = (jobs, pack, self.capacity.groups(jobs[0].on), folder, lambda outcome: self.send("outcome", outcome))
+        threading.Thread(target=run_sweep, args=arguments, name="tuner", daemon=True).start()
 
     def _collect(self) -> None:
         import ray
@@ -199,11 +233,12 @@ class Head:
         done, _ = ray.wait(list(self.running), timeout=WAIT)
         for reference in done:
             job = self.running.pop(reference)
-            self.mapping.discard(reference)
+            for light in self.light.values():
+                light.discard(reference)
             try:
                 outcome = ray.get(reference)
                 if outcome.state == "maps":
-                    self.waiting.append(job)
+                    self.waiting[False].append(job)
                 else:
                     self.send("outcome", outcome)
             except RayTaskError as error:  # not of the component: the job could not be read there, or its outcome not here

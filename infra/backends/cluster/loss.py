@@ -20,6 +20,15 @@ WORDS = {"oom": ("running low on memory",), "node": ("node has died", "node was 
 TOLD = {"node": "its machine went away", "oom": "its machine ran short of memory", "": "its worker process went away"}
 
 
+class Lost(Exception):
+    """A worker of a job that several compute went away: raised by the trial that drives them, so that Tune begins it again."""
+
+
+def plain(told: str) -> str:
+    """What Ray says of the end of a process; of a trial that raised `Lost`, what that says."""
+    return told.rpartition(f"{Lost.__module__}.{Lost.__name__}: ")[2]
+
+
 def kind_of(told: str) -> str:
     """Why a process went away, by what Ray says of it: "node", "oom" or "", as `Outcome.kind` has it."""
     return next((kind for kind, words in WORDS.items() if any(each in told for each in words)), "")

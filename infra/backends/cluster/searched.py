@@ -18,7 +18,7 @@ from ray.tune.search import Searcher
 from ray.tune.trainable import wrap_function
 
 from infra.backends.cluster.loss import ready_to_leave
-from infra.backends.cluster.sweep import Trials, tuned
+from infra.backends.cluster.sweep import Trials, carry_out, tuned
 from infra.course import Course, attempted, trial_job
 from infra.job import Job, Outcome
 from infra.worker import failed
@@ -48,7 +48,7 @@ def trial(config: Mapping[str, Any], job: Job, board: Any) -> None:
         tune.report({"step": step, "value": value})
         return bool(ray.get(board.stops.remote(index, step)))
 
-    tune.report({"outcome": attempted(own, judge)})
+    tune.report({"outcome": attempted(own, judge, carry_out)})
 
 
 def ready(function: Any) -> Any:
@@ -117,12 +117,12 @@ class Looks(Trials):
             self.on_trial_result(tune_controller, trial, result)
 
 
-def run_search(job: Job, options: Mapping[str, float], send: Callable[[Outcome], None]) -> None:
-    """Run a search to its outcome, which is sent once."""
+def run_search(job: Job, most: int, send: Callable[[Outcome], None]) -> None:
+    """Run a search to its outcome, which is sent once; `most` trials at once, 0: as many as there is room for."""
     folder = tempfile.mkdtemp(prefix="stockpot-tune-")
     try:
         with contextlib.closing(Course(job)) as course:
-            send(_run(course, options, folder))
+            send(_run(course, most, folder))
     except Exception as error:  # of the store, of Tune, or a bug: the runner decides
         cause = error.__cause__ if isinstance(error, tune.TuneError) else None  # what its own callbacks raise, Tune wraps
         send(failed(job, cause if isinstance(cause, Exception) else error, 0.0))
@@ -130,12 +130,13 @@ def run_search(job: Job, options: Mapping[str, float], send: Callable[[Outcome],
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run(course: Course, options: Mapping[str, float], folder: str) -> Outcome:
+def _run(course: Course, most: int, folder: str) -> Outcome:
     board: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Board).remote()
     trainable = ready(tune.with_parameters(trial, job=course.job, board=board))
     left = sum(not each.state for each in course.trials) + course.search.n - len(course.trials)
     if left:
-        tuned(trainable, options, folder, Looks(course, board), search_alg=Next(course), num_samples=left)
+        config = {"search_alg": Next(course), "num_samples": left, "max_concurrent_trials": most or None}
+        tuned(trainable, course.job.on, folder, Looks(course, board), **config)
         for index in sorted(course.running) if course.over is None else ():
             course.ended(index, Outcome(course.job.key, "failed", "Tune ended without an outcome", "lost", 4))
     ray.kill(board)

@@ -19,8 +19,11 @@ from ray.tune.execution import class_cache
 from ray.tune.schedulers import FIFOScheduler
 
 from infra.attempts import Attempts
-from infra.backends.cluster.loss import given_up, kind_of, raised, ready_to_leave
+from infra.backends.cluster.loss import Lost, given_up, kind_of, plain, raised, ready_to_leave
+from infra.backends.cluster.resources import bundle, needs
 from infra.job import Job, Outcome
+from infra.node import Resources
+from infra.run import Judge
 from infra.store import Store
 from infra.store.place import Place
 from infra.store.state import reached
@@ -31,6 +34,18 @@ class_cache.ENV_VARS_TO_PROPAGATE -= {name for name in class_cache.ENV_VARS_TO_P
 REGISTRY = threading.Lock()  # Tune's, one for the process: it knows a trainable by its name, and takes one at a time
 EVERY = 0.5  # seconds of work after which a trial tells its outcomes so far
 TOGETHER = 64  # jobs in one object of Ray's store, or as many as a trial has
+
+
+def carry_out(job: Job, judge: Judge | None = None) -> Outcome:
+    """Run a job in this process, or on workers of its own; where one of these went away, the trial has an end like that of a lost process."""
+    if job.on.workers == 1:
+        return execute(job, judge=judge)
+    from infra.backends.cluster import group
+
+    outcome = group.together(job, judge)
+    if outcome.state == "lost":
+        raise Lost(outcome.error)
+    return outcome
 
 
 class Pack(tune.Trainable):
@@ -53,7 +68,7 @@ class Pack(tune.Trainable):
         """What some of the jobs came to."""
         until, outcomes = time.monotonic() + EVERY, []
         while self.left and time.monotonic() < until:
-            outcomes.append(execute(self.left.popleft()))
+            outcomes.append(carry_out(self.left.popleft()))
         return {"outcomes": outcomes, "done": not self.left}
 
 
@@ -85,7 +100,7 @@ class Trials(FIFOScheduler):  # not a tune.Callback: for one, Tune imports every
         """Tune is about to begin it again."""
         told = ""
         with contextlib.suppress(OSError):
-            told = re.split(r"^Failure # .*\n", Path(trial.error_file).read_text(), flags=re.MULTILINE)[-1]
+            told = plain(re.split(r"^Failure # .*\n", Path(trial.error_file).read_text(), flags=re.MULTILINE)[-1])
         if cause := raised(told):
             raise cause
         if job := self.at(trial):
@@ -123,15 +138,16 @@ class Notify(Trials):
             self.send(outcome)
 
 
-def run_sweep(jobs: Sequence[Job], pack: int, options: Mapping[str, float], folder: str, send: Callable[[Outcome], None]) -> None:
-    """Run all jobs of a sweep to their outcomes, each sent exactly once."""
+def run_sweep(jobs: Sequence[Job], pack: int, most: int, folder: str, send: Callable[[Outcome], None]) -> None:
+    """Run all jobs of a sweep to their outcomes, each sent exactly once; `most` trials at once, 0: as many as there is room for."""
     notify = Notify(jobs, pack, send)
     reason = "Tune ended without an outcome"
     try:
         each = together(pack)
         objects = [ray.put(list(jobs[at : at + each])) for at in range(0, len(jobs), each)]
         trainable, count = tune.with_parameters(Pack, objects=objects, pack=pack), -(-len(jobs) // pack)
-        tuned(trainable, options, folder, notify, param_space={"index": tune.grid_search(list(range(count)))})
+        space = {"index": tune.grid_search(list(range(count)))}
+        tuned(trainable, jobs[0].on, folder, notify, param_space=space, max_concurrent_trials=most or None)
     except Exception as error:  # of Tune, or of our part of a trial
         reason = f"the sweep ended: {type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0]}"
     finally:
@@ -140,10 +156,11 @@ def run_sweep(jobs: Sequence[Job], pack: int, options: Mapping[str, float], fold
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def tuned(trainable: Any, options: Mapping[str, float], folder: str, scheduler: Trials, param_space: Any = None, **config: Any) -> None:
+def tuned(trainable: Any, on: Resources, folder: str, scheduler: Trials, param_space: Any = None, **config: Any) -> None:
     """One Tuner to its end. Whether a trial that lost its process is begun again is the scheduler's to say."""
     name = f"trial-{uuid.uuid4().hex}"
-    resources = {"cpu": options["num_cpus"], "gpu": options["num_gpus"]}
+    # where its workers hold what it needs, a trial holds a byte: Tune knows no trial that holds nothing
+    resources = tune.PlacementGroupFactory([bundle(needs(on)) if on.workers == 1 else {"memory": 1}])
     with REGISTRY:
         tune.register_trainable(name, tune.with_resources(trainable, resources))
     always, never = tune.FailureConfig(max_failures=-1), tune.CheckpointConfig(checkpoint_at_end=False)

@@ -43,6 +43,8 @@ def test_node_hours_are_shares_of_nodes_and_money_is_their_price() -> None:
     for on, seconds in ((GPU, 3600), (Resources(gpus=2), 1800), (CPU, 7200), (Resources(cpus=2), 3600)):
         cost.add("f", on, seconds, ["a"])
     assert cost.hours == {"gpu": 2.0, "cpu": 1.0} and cost.money == pytest.approx(2 * 3.0 + 0.2)
+    cost.add("train", Resources(gpus=1, workers=4), 900, [])
+    assert cost.hours["gpu"] == 3.0
     assert Cost().money is None and not told(Cost().facts())
 
 

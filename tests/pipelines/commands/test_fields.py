@@ -12,7 +12,7 @@ import yaml
 
 from components.data import Digits, Folder, Split
 from components.types import Dataset
-from infra.dag import Fingerprints
+from infra.dag import GPU, Fingerprints, Resources
 from infra.space import LogUniform
 from pipelines import tasks
 from pipelines.commands.fields import family, made, near, written
@@ -88,7 +88,19 @@ def test_text_stays_text_and_dashes_are_underscores() -> None:
     assert asked.options.checkpoint_every == 600.0 and asked.options.quiet is True
 
 
+def test_resources_are_given_by_flags_and_in_yaml_where_on_is_a_word_for_true(tmp_path: Path) -> None:
+    (tmp_path / "on.yaml").write_text("on: {gpus: 0.5, workers: 1}\ntrials: 3\n")
+    assert chosen(["soup", "smoke"], "run").options.on == GPU
+    words = ["--on.gpus", "2", "--on.cpus", "4", "--on.memory", "16e9", "--on.accelerator", "L4", "--on.workers", "2", "--on.exact", "true"]
+    assert chosen(["soup", "smoke", *words], "run").options.on == Resources(4, 2, True, 16e9, "L4", 2)
+    asked = chosen(["soup", "smoke", "--config", str(tmp_path / "on.yaml"), "--on.cpus", "2"], "run")
+    assert asked.options.on == Resources(2, 0.5, False) and asked.study.trials == 3
+
+
 BAD = [
+    (["--on.gpu", "1"], "on: Resources has no field 'gpu'; did you mean 'gpus'"),
+    (["--on.gpus", "1.5"], "gpus 1.5: give a whole number"),
+    (["--on", "os.system"], "on: os.system is not a class of stockpot"),
     (["--trails", "3"], "--trails; did you mean '--trials'"),
     (["--trials", "many"], "trials: expected a whole number, got 'many'"),
     (["--trials"], "--trials: a value is missing"),

@@ -145,3 +145,19 @@ def test_ten_thousand_trials_fit_on_a_page(tmp_path: Path, capsys: pytest.Captur
     view.__exit__()
     told = capsys.readouterr().out.splitlines()
     assert sum("✗" in line for line in told) == FEW + 1 and "95 more failed, the last: walk 297: loss is nan" in told[-1]
+
+
+def test_machines_that_come_later_are_told_and_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+    view, most = View(), {"most_cpus": 16, "most_gpus": 2, "address": "here:1"}
+    view.watch("ready", None, value={"cpus": 0, "gpus": 0, **most})
+    view.watch("pending", None, value="trial 0 needs 1 GPU, the cluster has 0 GPU; it can grow to 16 CPU and 2 GPU")
+    for cpus, gpus in ((0, 0), (8, 1), (16, 2)):
+        view.watch("capacity", None, value={"cpus": cpus, "gpus": gpus, **most})
+    view.watch("ready", None, value={"cpus": 2, "gpus": 0, "address": "local"})
+    assert capsys.readouterr().out.splitlines() == [
+        "no worker is there yet; it can grow to 16 CPUs, 2 GPUs",
+        "  … pending: trial 0 needs 1 GPU, the cluster has 0 GPU; it can grow to 16 CPU and 2 GPU",
+        "workers are ready after 0:00: 8 CPUs, 1 GPUs; it can grow to 16 CPUs, 2 GPUs",
+        "workers are ready after 0:00: 2 CPUs; no accelerator, so GPU stages run on CPUs",
+    ]
+    assert view.eta.workers == 2
