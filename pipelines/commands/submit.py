@@ -75,7 +75,7 @@ def words_of(asked: Chosen, store: str) -> list[str]:
     preset, options = presets(asked.name)[asked.preset], asked.options
     given = dict(differences(written(preset), written(asked.study)))
     own = {field.name: field.default for field in dataclasses.fields(Options) if field.name not in HERE}
-    given |= {name: text_of(getattr(options, name)) for name, default in own.items() if getattr(options, name) != default}
+    given |= {flag: text for name, default in own.items() for flag, text in differences(written(default), written(getattr(options, name)), name)}
     given |= {"store": store, "ray": "auto"} | ({"tracking": uri} if (uri := tracking(options)) else {})
     words = ["run", asked.name, asked.preset, *(f"--{name}={text}" for name, text in given.items())]
     if secret := next((f"--{name}" for name, text in given.items() if redact(text) != text), ""):

@@ -44,13 +44,14 @@ def test_every_preset_is_itself_after_it_was_sent(study: str) -> None:
         ("--task", "Own", "--task.url", "s3://b/x", "--task.shift_urls", "{it's: s3://b/y}", "--task.prompts", "a {}.,the \"{}\""),
         ("--space", "CLIP", "--task.steps", "9", "--task.prompts", "ein schönes {}, \\n"),
         ("--model.name", "ViT-B-32", "--model.pretrained", "openai", "--checkpoint_every", "5", "--quiet"),
+        ("--on.gpus", "0.5", "--on.memory", "16e9", "--on.accelerator", "L4", "--on.exact", "true"),
     ],
 )
 def test_fields_and_options_arrive_as_they_were_typed(flags: tuple[str, ...]) -> None:
     sent, there = words("soup", "smoke", *flags), chosen(["soup", "smoke", *flags], "run", limit.Asked)
     arrived = chosen(sent[1:], "run", limit.Asked)
     assert arrived.study == there.study and arrived.options.store == STORE and arrived.options.ray == "auto"
-    assert (arrived.options.checkpoint_every, arrived.options.quiet) == (there.options.checkpoint_every, there.options.quiet)
+    assert all(getattr(arrived.options, name) == getattr(there.options, name) for name in ("checkpoint_every", "quiet", "on"))
     assert not any("\n" in word for word in sent)
 
 
