@@ -35,7 +35,8 @@ class Replica:
 
     def expect(self, events: Iterable[Event]) -> None:
         """Know the events that are sent next: MLflow need not hear that something runs where it hears next that it is over."""
-        self._over = {event["fingerprint"] for event in events if event.get("kind") == "node" and event["state"] in ("done", "failed")}
+        last = {event["fingerprint"]: event["state"] for event in events if event.get("kind") == "node"}
+        self._over = {fingerprint for fingerprint, state in last.items() if state in ("done", "failed")}
 
     def forget(self) -> None:
         """Look everything up anew."""

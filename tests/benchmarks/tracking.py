@@ -5,7 +5,9 @@ Each trial has six knobs and five points of two curves, and makes a checkpoint.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import io
 import os
 import sys
 import tempfile
@@ -68,7 +70,8 @@ def main(trials: int, where: str) -> None:
             size = sum(path.stat().st_size for path in (run / "journal").iterdir())
             requests.clear()
             wall, cpu = time.perf_counter(), time.process_time()
-            mirror._Follower(run, uri, "stockpot").follow(lambda seconds: True, patience=1e9)
+            with contextlib.redirect_stdout(io.StringIO()):  # MLflow prints an address for each run that ends
+                mirror._Follower(run, uri, "stockpot").follow(lambda seconds: True, patience=1e9)
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
             assert not mirror.owed(run, uri)
         finally:

@@ -209,6 +209,25 @@ def test_a_trial_that_goes_on_in_a_second_run_is_one_child(store: Path) -> None:
     assert [(run[1], [[point[0] for point in points] for _, points in run[5]]) for run in trials] == [("FINISHED", [[0, 10, 20, 30]])]
 
 
+def test_of_a_sweep_whose_driver_was_killed_what_was_begun_is_there(store: Path) -> None:
+    """A trial that waits is no run in MLflow, and one that was over when MLflow heard of it is so at once."""
+    driver, worker = Journal(store / "runs" / "1", "driver"), Journal(store / "runs" / "1", "worker")
+    driver.write("run", run="1", study="soup")
+    for i in range(5):
+        node(driver, f"t{i}", "queued", params={"update.lr": 0.1})
+    for i in range(3):
+        worker.write("running", fingerprint=f"t{i}")
+    worker.write("metric", fingerprint="t0", step=0, values={"loss": 1.0})
+    node(driver, "t0", "done", uri="store/t0", digest="a" * 64)
+    node(driver, "t1", "failed", reason="loss is nan")
+    node(driver, "t1", "queued")
+    worker.write("running", fingerprint="t1")
+    mirror.replay(store, mirror.local(store), everything=True)
+    runs = held(mirror.local(store))["runs"]
+    assert {run[0]: run[1] for run in runs} == {"soup": "KILLED", "trial 0": "FINISHED", "trial 1": "KILLED", "trial 2": "KILLED"}
+    assert all(run[3] == [("update.lr", "0.1")] for run in runs if run[0] != "soup")
+
+
 def test_failures_are_told_truthfully_and_nan_is_never_sent(store: Path) -> None:
     journal = Journal(store / "runs" / "1", "driver")
     journal.write("run", run="1", study="soup")
