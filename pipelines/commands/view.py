@@ -188,11 +188,19 @@ class View:
             fingerprint = line.event.get("fingerprint")
             if line.event.get("kind") == "metric" and fingerprint in self.steps:
                 self.progress[fingerprint] = (int(line.event["step"]), self.steps[fingerprint][2])
+            elif line.event.get("kind") in ("left", "hung") and fingerprint in self.steps:
+                self._interrupted(self.steps[fingerprint][1], line.event)
             elif line.event.get("kind") == "unsaved" and fingerprint in self.steps and fingerprint not in self.unsaved:
                 self.unsaved.add(fingerprint)
                 name = self.steps[fingerprint][1]
                 where = f"its state is on the disk of {line.event['host']} only, and the next is tried again"
                 self.some("!", "could not save a state", f"{name}: {line.event['reason']}; {where}", "yellow")
+
+    def _interrupted(self, title: str, event: Mapping[str, Any]) -> None:
+        """A worker that left, or hung; where it was at a trial, Ray Tune begins that again, and no retry tells of it."""
+        hung = f"no step for {event.get('seconds')} s (--hung_after)"
+        why = hung if event["kind"] == "hung" else f"its worker was told to leave at step {event.get('step')}"
+        self.some("↻", "go on elsewhere", f"{title}: {why} on {event.get('host')}; it goes on from its last state", "yellow")
 
     def _counts(self) -> tuple[int, int]:
         assert self.schedule is not None

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from pipelines.commands.studies import chosen
+from pipelines.commands.submit import Asked, identity
 from tests.cluster.local import Local, cluster
 from tests.s3.seaweed import SECRET, weed
 
@@ -119,6 +121,16 @@ def mirrored(local: Local) -> int:
     request = urllib.request.Request(f"{local.tracking.url}/api/2.0/mlflow/runs/search", body, headers)
     with urllib.request.urlopen(request, timeout=30) as answer:
         return len(json.load(answer).get("runs", ()))
+
+
+def test_an_id_that_is_taken_by_a_stranger_is_told(local: Local) -> None:
+    store = "s3://test/taken"
+    id = f"soup-{identity(chosen(STUDY, 'submit', Asked).study.plan(), store)[:10]}-1"
+    headers = {"Authorization": f"Bearer {local.nodes.token.read_text()}", "Content-Type": "application/json"}
+    body = json.dumps({"entrypoint": "true", "submission_id": id}).encode()
+    urllib.request.urlopen(urllib.request.Request(f"{local.nodes.address}/api/jobs/", body, headers), timeout=60).close()
+    code, printed = stockpot(local, "submit", *STUDY, "--store", store)
+    assert code == 2 and f"{id} is taken by a job that is none of stockpot's: remove it, ray job delete {id}" in printed, printed
 
 
 def test_what_went_wrong_inside_comes_back(local: Local) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -12,6 +15,7 @@ from components.models.openclip import OpenClip, pretrained
 from components.objectives.classification import CrossEntropy
 from components.train import train
 from infra.dag import ASHA, Random, Resources, call, grid, search, sweep, top
+from infra.job import Job, Site
 from infra.space import Uniform
 from tests.infra.test_cluster import World, backend, world
 from tests.infra.toys import Deadly, number, shares
@@ -41,6 +45,15 @@ def test_a_failure_on_any_rank_is_its_one_line_and_everything_is_given_back(rank
     (failure,) = finished.failures.values()
     assert (failure.error, failure.kind, failure.code) == (f"rank {rank} is damaged", "DataError", 5) and not finished.retries
     assert world.run(x=after).value(after) == 7
+
+
+def test_what_no_worker_raised_is_an_outcome_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from infra.backends.cluster.group import together
+
+    job = Job("shares-1", "1", shares, {}, {}, TWO, Site(str(tmp_path), str(tmp_path), ""))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    outcome = together(job)
+    assert (outcome.state, outcome.kind, outcome.retry) == ("failed", "FileNotFoundError", True) and "\n" not in outcome.error
 
 
 def test_a_component_without_ranks_gets_one_worker(world: World) -> None:

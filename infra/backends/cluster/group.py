@@ -137,6 +137,8 @@ def fit(job: Job, relay: Any) -> Outcome:
     except (TrainingFailedError, RayError) as error:
         kind = "node" if isinstance(error, PreemptionError) else lost(job, error).kind
         return gone(job, kind, f"its {job.on.workers} workers could not be run: {first_line(error)}")
+    except Exception as error:  # of this machine, or a bug: whoever waits for the end of the thread gets one
+        return failed(job, error, 0.0)
 
 
 def cause(job: Job, failures: Mapping[int, Exception]) -> Outcome:

@@ -27,6 +27,7 @@ CONNECT, ANSWER = 10.0, 60.0  # seconds for the job server to be reached, and to
 PATIENCE = 60.0  # seconds for which a server that is away is asked again by who follows a job
 SILENCE = 120.0  # seconds without a line, after which a connection is made anew: one that is dead says nothing either
 POLL = 1.0
+TRIES = 5  # ids that others take meanwhile
 ENDED = ("done", "in part", "failed", "stopped")
 NAMES = {"PENDING": "pending", "RUNNING": "running", "STOPPED": "stopped", "SUCCEEDED": "done", "FAILED": "failed"}
 ADVICE = "is the cluster up, and the way there open (ray dashboard, kubectl port-forward)? check --address"
@@ -117,7 +118,7 @@ class Jobs:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ConnectionError(f"the job server at {self.address} does not answer ({redact(reason)}); {ADVICE}") from None
         except RuntimeError as error:
-            lines = [line for line in str(error).splitlines() if line.strip()]
+            lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
             told = lines[-1] if "Traceback" in str(error) else lines[0]
             raise ConnectionError(f"the job server at {self.address} failed ({redact(told)}); {ADVICE}") from None
 
@@ -144,13 +145,15 @@ class Jobs:
         plan = f"{facts['study']}-{facts['plan']}"
         with tempfile.TemporaryDirectory(prefix="stockpot-") as folder:
             package = source.wheel(folder)
-            while True:
+            for _ in range(TRIES):
                 earlier = [one for one in self.all() if one.plan == plan]
                 if earlier and not earlier[-1].over:
                     return earlier[-1], False
                 number = 1 + max([int(one.id.rpartition("-")[2]) for one in earlier], default=0)
                 if self._sent(f"{plan}-{number}", package, words, facts):
                     return self.get(f"{plan}-{number}"), True
+                time.sleep(POLL)
+        raise ValueError(f"{plan}-{number} is taken by a job that is none of stockpot's: remove it, ray job delete {plan}-{number}")
 
     def _sent(self, id: str, package: str, words: Sequence[str], facts: Mapping[str, str]) -> bool:
         """Whether this id was not taken yet."""

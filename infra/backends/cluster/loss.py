@@ -44,7 +44,8 @@ def raised(told: str) -> Exception | None:
 def lost(job: Job, error: BaseException) -> Outcome:
     """A job whose process went away."""
     kind = KINDS.get(type(error).__name__) or kind_of(str(error))
-    return Outcome(job.key, "lost", f"{type(error).__name__}: {TOLD[kind]}", kind)
+    reason = f"{type(error).__name__}: {TOLD[kind]}"
+    return Outcome(job.key, "lost", out_of_memory(job, reason) if kind == "oom" else reason, kind)
 
 
 def given_up(job: Job, times: int, kind: str, told: str) -> Outcome:

@@ -147,6 +147,25 @@ def test_ten_thousand_trials_fit_on_a_page(tmp_path: Path, capsys: pytest.Captur
     assert sum("✗" in line for line in told) == FEW + 1 and "95 more failed, the last: walk 297: loss is nan" in told[-1]
 
 
+def test_workers_that_leave_or_hang_are_told_though_tune_begins_their_trials_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trials, prints = sweep(walk, over=grid({"start": [0, 1]}), steps=100), Fingerprints()
+    plan = Plan({"all": call(paired, left=trials, right=[0, 1], at_least=1)})
+    view, known = View(), Schedule(plan, prints.key, lambda names: ())
+    view.begin(str(tmp_path), lambda: None, lambda node: None)
+    view.watch("plan", None, schedule=known, plan=plan)
+    for trial in trials:
+        view.watch("queued", trial)
+    with closing(Journal(tmp_path, "worker")) as journal:
+        journal.write("left", fingerprint=prints.of(trials[0]), step=7, host="there", kept=True)
+        journal.write("hung", fingerprint=prints.of(trials[1]), step=7, seconds=1800, host="here")
+    view._follow()
+    view._follow()
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        f"  ↻ {trials[0].title}: its worker was told to leave at step 7 on there; it goes on from its last state",
+        f"  ↻ {trials[1].title}: no step for 1800 s (--hung_after) on here; it goes on from its last state",
+    ]
+
+
 def test_machines_that_come_later_are_told_and_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
     view, most = View(), {"most_cpus": 16, "most_gpus": 2, "address": "here:1"}
     view.watch("ready", None, value={"cpus": 0, "gpus": 0, **most})

@@ -1,0 +1,38 @@
+"""What is said of a process that went away."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
+
+from infra.backends.cluster.loss import given_up, kind_of, lost, raised
+from infra.job import Job, Site
+from infra.node import Resources
+from tests.infra.toys import Large, exhausts
+
+JOB = Job("exhausts-1", "1", exhausts, {"index": 1, "bad": 1, "update": Large()}, {}, Resources(), Site("store", "run", ""))
+NOTHING = replace(JOB, arguments={})
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "told"),
+    [
+        (NodeDiedError("a node"), "node", "NodeDiedError: its machine went away"),
+        (WorkerCrashedError(), "", "WorkerCrashedError: its worker process went away"),
+        (OutOfMemoryError("Task was killed due to the node running low on memory."), "oom", "out of memory with a batch of 4096: OutOfMemoryError: "),
+    ],
+)
+def test_a_task_is_told_why_its_process_is_gone_and_one_without_memory_the_batch_it_had(error: Exception, kind: str, told: str) -> None:
+    outcome = lost(JOB, error)
+    assert (outcome.state, outcome.kind) == ("lost", kind) and outcome.error.startswith(told) and "\n" not in outcome.error
+    assert ("a smaller batch" in outcome.error) == (kind == "oom")
+
+
+def test_a_trial_that_is_given_up_says_how_often_and_why() -> None:
+    told = "Task was killed due to the node running low on memory.\nmore of it"
+    assert kind_of(told) == "oom" and raised(told) is None
+    outcome = given_up(NOTHING, 2, "oom", told)
+    assert outcome.error.startswith("out of memory: its process was lost 2 times; the last time its machine ran short of memory: Task was killed")
+    assert "\n" not in outcome.error and given_up(NOTHING, 6, "", "").error.endswith("its worker process went away: no reason given")
