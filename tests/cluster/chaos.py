@@ -78,6 +78,7 @@ class Chaos:
                 family |= descendants(process.pid)
                 codes.append(self.world.ended(process, store, 3, 4, -signal.SIGKILL))
         self._settle()
+        assert len(left) < len(strikes), "nothing was struck"
         if codes[-1] == 3:
             self._send(store)
         self._check(store, family)
