@@ -1,12 +1,15 @@
-"""What is said of a process that went away."""
+"""What is said of a process that went away, and of a cluster that cannot be joined."""
 
 from __future__ import annotations
 
+import platform
 from dataclasses import replace
 
 import pytest
+import ray
 from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
 
+from infra.backends.cluster.head import reason
 from infra.backends.cluster.loss import given_up, kind_of, lost, raised
 from infra.job import Job, Site
 from infra.node import Resources
@@ -36,3 +39,14 @@ def test_a_trial_that_is_given_up_says_how_often_and_why() -> None:
     outcome = given_up(NOTHING, 2, "oom", told)
     assert outcome.error.startswith("out of memory: its process was lost 2 times; the last time its machine ran short of memory: Task was killed")
     assert "\n" not in outcome.error and given_up(NOTHING, 6, "", "").error.endswith("its worker process went away: no reason given")
+
+
+def test_a_cluster_with_another_ray_or_python_is_told_with_both_and_the_remedy() -> None:
+    from ray._private.utils import check_version_info
+
+    with pytest.raises(Exception) as caught:
+        check_version_info({"ray_version": "2.9.3", "python_version": "3.10.4"}, "here")
+    told = reason(caught.value)
+    assert all(version in told for version in ("2.9.3", "3.10.4", ray.__version__, platform.python_version())) and "\n" not in told
+    assert told.endswith("; give it the Ray and the Python of this machine, or the other way round")
+    assert reason(RuntimeError()) == "RuntimeError"

@@ -48,6 +48,14 @@ def reach(address: str) -> None:
             raise ConnectionError(f"no Ray answers at {address} ({error.strerror or error}); check --ray") from None
 
 
+def reason(error: Exception) -> str:
+    """Why a cluster cannot be joined, in a line; Ray tells unlike versions in several, and in an exception of any class."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    if "mismatch" not in str(error).lower():
+        return lines[0]
+    return f"{' '.join(lines[:6])}; give it the Ray and the Python of this machine, or the other way round"
+
+
 def spread(options: Mapping[str, Any]) -> Callable[[Callable[..., Any], Sequence[Mapping[str, Any]]], list[Any]]:
     """`run.map` on Ray: one task an item, with the node's resources. What an item raises is raised here, once no other is at work any more."""
     import ray
@@ -116,7 +124,10 @@ class Head:
         else:
             reach(self.options["address"])
             sizes = {"runtime_env": {"env_vars": {"OMP_WAIT_POLICY": "passive", "PYTHONPATH": settings.python_path(), **source.wanted()}}}
-        ray.init(address=self.options["address"], namespace="stockpot", log_to_driver=False, logging_level=logging.ERROR, **sizes)
+        try:
+            ray.init(address=self.options["address"], namespace="stockpot", log_to_driver=False, logging_level=logging.ERROR, **sizes)
+        except Exception as error:
+            raise ConnectionError(reason(error)) from error
         if not local:  # whoever stops a job signals all of its processes; this one ends when the driver says so, after states were saved
             signal.signal(signal.SIGTERM, lambda *_: None)
         self.capacity = Capacity(local)
