@@ -36,6 +36,11 @@ def default_cluster() -> str:
     return os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS", "")
 
 
+def token_file() -> str:
+    """`RAY_AUTH_TOKEN_PATH`, the file with the token of a cluster, else "" (`~/.ray/auth_token`)."""
+    return os.environ.get("RAY_AUTH_TOKEN_PATH", "")
+
+
 def use_cluster(address: str) -> None:
     """Ray's client obeys the environment before its own argument."""
     os.environ["RAY_API_SERVER_ADDRESS"] = address

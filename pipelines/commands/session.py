@@ -88,6 +88,9 @@ class Session:
             from infra.backends.local import Local
 
             return Local(log)
+        if self.options.ray.startswith(("http://", "https://")):
+            where = f"--ray {self.options.ray}"
+            raise ValueError(f"{where}: is a dashboard, which takes stockpot submit; a run wants the HOST:PORT of the head, like 10.0.0.1:6379")
         if self.options.ray not in ("local", "auto") and ":" not in self.options.ray:
             raise ValueError(f"--ray {self.options.ray}: give local, none or the HOST:PORT of a cluster{near(self.options.ray, ['local', 'none'])}")
         from infra.backends.cluster import Cluster

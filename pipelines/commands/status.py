@@ -115,7 +115,7 @@ def advice(one: Submission) -> list[str]:
     if one.state == "done":
         return [f"its page: {report(one)}"]
     bytes = f"stockpot verify {one.facts.get('store', '')} tells which bytes are not as recorded"
-    wrong = {2: "correct what the last line says, and submit it again", 5: bytes}
+    wrong = {2: "correct what is told above, and submit it again", 5: bytes}
     return [wrong.get(one.exit_code or 0, again)]
 
 

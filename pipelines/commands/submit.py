@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ HERE = ("store", "tracking", "ray", "cpus")  # options of a run that are not pas
 class Asked(limit.Asked):
     """Where and how to run, up to which cost nobody is asked, and where to send it."""
 
+    ray: str = option("local", "not here: a submitted run has its cluster, and all CPUs of it")
+    cpus: int | None = option(None, "not here")
     address: str = option("", "the cluster's dashboard, http://HOST:8265 (default: $RAY_ADDRESS)")
     shared: bool = option(False, "paths are folders that every node sees as this machine does")
     wait: bool = option(False, "show what the run prints, and end as it ends")
@@ -49,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
     jobs = Jobs(address)
     facts = {"study": asked.name, "preset": asked.preset, "store": store, "plan": identity(plan, store)[:10]}
     job, new = jobs.submit(words, {**facts, "command": command_line(["submit", *argv])})
-    print(told(job, new), flush=True)
+    print(told(job, new, words), flush=True)
     return watch(jobs, job) if options.wait else 0
 
 
@@ -133,11 +136,13 @@ def unseen(options: Asked) -> str:
     return ""
 
 
-def told(job: Submission, new: bool) -> str:
-    """What became of a submission, and how to go on."""
+def told(job: Submission, new: bool, words: Sequence[str]) -> str:
+    """What became of a submission of these words, and how to go on."""
     lines = [f"{job.id} is submitted" if new else f"{job.id} runs this plan already, so nothing was submitted"]
     if not new and job.facts.get("source") != source.digest():
         lines.append("it runs another source than the one here: to run this one, stop it and submit again")
+    if not new and not job.words.endswith(f" {shlex.join(words)}"):
+        lines.append("its flags are others than these, which status shows: to have these, stop it and submit again")
     return "\n".join([*lines, f"  stockpot status {job.id}", f"  stockpot logs {job.id} --follow", f"  stockpot stop {job.id}"])
 
 

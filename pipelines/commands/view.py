@@ -236,15 +236,16 @@ class View:
         if done == 0 and not finished.failures:
             self.say("every stage was there already")
         titles = {finished.fingerprints.key(node): node.title for node in finished.plan.nodes()}  # a key tells which members a node lacks
-        for key, outcome in list(finished.failures.items())[:NAMED]:
-            title = titles.get(key, key)
-            print(f"stockpot: {title} failed: {outcome.error}", file=sys.stderr)
+        told = [f"{titles.get(key, key)} failed: {outcome.error}" for key, outcome in list(finished.failures.items())[:NAMED]]
+        for line, times in Counter(told).items():
+            print(f"stockpot: {line}{f' ({times} times)' if times > 1 else ''}", file=sys.stderr)
         if finished.failures:
             blocked = sum(state == "blocked" for state in finished.state.values())
             more = len(finished.failures) - NAMED
             told = [f"{more} more failed"] if more > 0 else []
             told += [f"{counted(blocked, 'stage')} that need them were not run"] if blocked else []
-            print(f"stockpot: {'; '.join([*told, 'what finished is kept, and the same command goes on from there'])}", file=sys.stderr)
+            again = "with that corrected the same command goes on" if finished.exit_code == 2 else "the same command goes on"
+            print(f"stockpot: {'; '.join([*told, f'what finished is kept, and {again} from there'])}", file=sys.stderr)
 
 
 def bar(share: float, width: int = 24) -> str:

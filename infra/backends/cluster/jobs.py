@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import shlex
 import socket
 import tempfile
@@ -113,7 +114,8 @@ class Jobs:
         except AuthenticationError as error:
             wants = "refuses this token" if "403" in str(error) or "Invalid" in str(error) else "wants a token"
             remedy = "export RAY_AUTH_MODE=token, with the cluster's token in ~/.ray/auth_token or RAY_AUTH_TOKEN_PATH"
-            raise ValueError(f"the cluster at {self.address} {wants}: {remedy}") from None
+            missing = f"; {file} is not there" if (file := settings.token_file()) and not os.path.isfile(file) else ""
+            raise ValueError(f"the cluster at {self.address} {wants}: {remedy}{missing}") from None
         except OSError as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ConnectionError(f"the job server at {self.address} does not answer ({redact(reason)}); {ADVICE}") from None

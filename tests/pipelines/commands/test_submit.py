@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -18,7 +19,7 @@ from infra.errors import INFRASTRUCTURE
 from pipelines.commands import limit
 from pipelines.commands.status import picked, report
 from pipelines.commands.studies import chosen, presets, studies
-from pipelines.commands.submit import Asked, identity, main, unseen, words_of
+from pipelines.commands.submit import Asked, identity, main, told, unseen, words_of
 from tests.pipelines.commands.conftest import Stockpot
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -160,3 +161,10 @@ def test_the_exit_code_is_that_of_the_run_inside(state: str, inside: int | None,
 def test_the_page_of_a_run_is_one_command() -> None:
     done = run("soup-aa-1", words=f"exec python -P -m pipelines run soup tiny '--task.prompts=[a {{}}]' --store={STORE} --ray=auto --tracking=none")
     assert report(done) == f"stockpot report soup tiny '--task.prompts=[a {{}}]' --store={STORE} --out ./page"
+
+
+def test_a_run_under_way_with_other_flags_says_so() -> None:
+    asked = words("soup", "smoke", "--on.workers", "2")
+    runs = [f"exec python -P -m pipelines {shlex.join(sent)}" for sent in (asked, words("soup", "smoke"))]
+    same, other = (Submission("soup-1234567890-1", "running", words=line) for line in runs)
+    assert "its flags are others" in told(other, False, asked) and "its flags" not in told(same, False, asked) + told(same, True, asked)
