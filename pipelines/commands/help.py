@@ -63,7 +63,8 @@ def rows(cls: type, values: Mapping[str, Tree], prefix: str = "") -> Iterator[st
         if help := field.metadata.get("help"):
             text = help + (f" (default: {shown(value)})" if value not in (None, "", False) and "default" not in help else "")
         others = sorted(name for name in family(hint) if not prefix and name != shown(value)) if is_class(hint) else []
-        yield line(prefix + field.name, short(hint), text + (f"; or {', '.join(others)}" if others else ""))
+        alone = hint is bool and "help" in field.metadata and not prefix  # an option of a command, which takes no value
+        yield line(prefix + field.name, "" if alone else short(hint), text + (f"; or {', '.join(others)}" if others else ""))
         if isinstance(value, dict) and "class_path" in value and not prefix:
             yield from rows(named(hint, value["class_path"], field.name), value["init_args"], f"{field.name}.")
 
