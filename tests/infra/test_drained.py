@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from infra.backends.cluster import Cluster
-from infra.dag import grid, sweep
-from tests.infra.toys import count
+from infra.dag import Resources, call, grid, sweep
+from tests.infra.processes import descendants
+from tests.infra.toys import count, shares
 from tests.infra.world import World
 
 pytestmark = pytest.mark.cluster
@@ -75,6 +76,30 @@ def test_workers_of_a_machine_that_is_drained_keep_their_states_and_go_on_elsewh
     assert [event["step"] for event in left] == [event["step"] for event in restored] and len(left) == 1
     steps = [(event["fingerprint"], event["step"]) for event in world.journal("metric")]
     assert len(steps) == len(set(steps)) == 2 * STEPS + 1
+
+
+class Grouped(Watched):
+    """A world in which the machine of the second of two workers is drained."""
+
+    def watch(self, event: str, node: Any, **facts: Any) -> None:
+        World.watch(self, event, node, **facts)
+        if event == "tick" and not self.struck and any(line["step"] >= 3 for line in self.journal("metric")):
+            self.struck = True
+            first = self.journal("running")[0]["pid"]
+            (second,) = [one for one in self.nodes.worker_nodes if first not in descendants(one.all_processes["raylet"][0].process.pid)]
+            drain(self.nodes, second)
+            self.nodes.add_node(num_cpus=1, object_store_memory=100 << 20)
+
+
+def test_a_training_on_several_machines_leaves_when_any_of_them_is_drained(nodes: Any, tmp_path: Path) -> None:
+    world = Grouped(tmp_path)
+    world.nodes = nodes
+    node = call(shares, on=Resources(cpus=1, workers=2), values=[1.0, 2.0], steps=STEPS, pause=PAUSE)
+    finished = world.run(Cluster(nodes.address, log=str(tmp_path / "log")), x=node)
+    assert finished.exit_code == 0 and world.struck and finished.value(node) == [3.0 * STEPS, 2]
+    left, restored = world.journal("left"), world.journal("restored")
+    assert [event["step"] for event in left] == [event["step"] for event in restored] and len(left) == 1
+    assert sorted(event["step"] for event in world.journal("metric")) == list(range(1, STEPS + 1))
 
 
 class Metadata(http.server.BaseHTTPRequestHandler):

@@ -302,10 +302,13 @@ def gathered(things: list[Any]) -> int:
 
 @ranks
 @revision(1)
-def shares(values: list[float], scale: float = 1.0, steps: int = 3, monitor: int = 0, kill: str = "", fail: str = "", *, run: Any) -> list[float]:
+def shares(
+    values: list[float], scale: float = 1.0, steps: int = 3, monitor: int = 0, kill: str = "", fail: str = "", pause: float = 0.0, *, run: Any
+) -> list[float]:  # fmt: skip
     """Each process adds up its share of the values, at each step once more; the sum of all is the result, and how many they were its last item.
 
-    At the second step: kill, a file that is not there yet: the last process is killed; fail, "0" or "1": that process raises.
+    At the second step: kill, a file that is not there yet: the last process is killed; fail, "0" or "1": that process raises. pause: seconds that a
+    step takes; its state then is kept only when it is due.
     """
     import torch
     from torch import distributed as dist
@@ -331,7 +334,8 @@ def shares(values: list[float], scale: float = 1.0, steps: int = 3, monitor: int
         if monitor and stops(run, step, steps, so_far[1]):
             break
         state = json.dumps(so_far)
-        run.checkpoint(step, lambda folder, state=state: Path(folder, "state").write_text(state) and None, force=True)
+        run.checkpoint(step, lambda folder, state=state: Path(folder, "state").write_text(state) and None, force=not pause)
+        time.sleep(pause)
     return [so_far[1], run.world]
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 
 import ray
+from ray.util import get_current_placement_group, placement_group_table
 
 from infra import notice
 from infra.errors import INFRASTRUCTURE
@@ -68,9 +69,15 @@ def _watch() -> None:
 
 
 def _look() -> None:
-    own = ray.get_runtime_context().get_node_id()
     while not notice.given():
         with contextlib.suppress(Exception):  # the head may be away for a while
-            if own in ray._private.state.state.get_draining_nodes():
+            if not machines().isdisjoint(ray._private.state.state.get_draining_nodes()):
                 notice.give()
         time.sleep(PERIOD)
+
+
+def machines() -> set[str]:
+    """The node of this worker, and those of the others where several compute one job: the first of them saves for all."""
+    group = get_current_placement_group()
+    others = placement_group_table(group)["bundles_to_node_id"].values() if group else ()
+    return {ray.get_runtime_context().get_node_id(), *others}
