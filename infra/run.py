@@ -64,6 +64,7 @@ class WorkerRun:
     def enough(self, step: int, steps: int, value: float) -> bool:
         if not math.isfinite(value):
             raise ValueError(f"the monitor saw {value} at step {step}, by which no trial can be chosen; give it another metric")
+        self._watchdog.beat()
         self.looks.append((step, value))
         self.stopped = step if self._judge(step, value) and step < steps else 0
         return self.stopped > 0

@@ -37,9 +37,9 @@ def kind_of(told: str) -> str:
 
 def raised(told: str) -> Exception | None:
     """What a worker raised outside of a component, where that is why it is gone: a job that cannot be read there, settings that are wrong."""
-    if "Traceback (most recent call last)" in told or "error raised in its creation task" in told:
-        return RuntimeError(told.strip().splitlines()[-1])
-    return None
+    last = (told.strip().splitlines() or [""])[-1]
+    ours = "Traceback (most recent call last)" in told or "error raised in its creation task" in told
+    return RuntimeError(last) if ours and not last.startswith("ray.exceptions.") else None  # Ray's own are of this one machine or moment
 
 
 def lost(job: Job, error: BaseException) -> Outcome:

@@ -21,6 +21,7 @@ from ray.tune.schedulers import FIFOScheduler
 from infra.attempts import Attempts
 from infra.backends.cluster.loss import Lost, given_up, kind_of, plain, raised, ready_to_leave
 from infra.backends.cluster.resources import bundle, needs
+from infra.errors import StoreError
 from infra.job import Job, Outcome
 from infra.node import Resources
 from infra.run import Judge
@@ -103,6 +104,10 @@ class Trials(FIFOScheduler):  # not a tune.Callback: for one, Tune imports every
             told = plain(re.split(r"^Failure # .*\n", Path(trial.error_file).read_text(), flags=re.MULTILINE)[-1])
         if cause := raised(told):
             raise cause
+        with contextlib.suppress(StoreError):  # begun again uncounted: where the store is away, the runner hears of it by itself
+            self._count(trial, told)
+
+    def _count(self, trial: Any, told: str) -> None:
         if job := self.at(trial):
             kind = kind_of(told)
             if not self.attempts.lost(job.key, kind, lambda: reached(Place(job.place.store), job.key)):
