@@ -80,22 +80,3 @@ def test_a_loss_after_which_nothing_was_gained_counts_and_any_other_does_not() -
 def test_a_machine_may_go_away_often_and_memory_fall_short_once(kind: str, allowed: int) -> None:
     counted = Attempts()
     assert [counted.lost("x", kind, lambda: 0) for _ in range(allowed + 1)] == [True] * allowed + [False]
-
-
-IMPORT = "The actor died because of an error raised in its creation task, ray::Pack.__init__()\nModuleNotFoundError: No module named 'mine'"
-TIMEOUT = "ray::Pack.reset()\nTraceback (most recent call last):\n  ...\nray.exceptions.GetTimeoutError: timed out"
-
-
-@pytest.mark.parametrize(("told", "kind", "cause"), [
-    ("The actor died unexpectedly before finishing this task.\nThe actor died because its node has died. Node Id: 1f", "node", ""),
-    ("The actor 5c is unavailable: The actor is temporarily unavailable: RpcError: Socket closed.", "node", ""),
-    ("Task was killed due to the node running low on memory.", "oom", ""),
-    ("The actor died unexpectedly before finishing this task.\nWorker unexpectedly exits with a connection error code 2.", "", ""),
-    (IMPORT, "", "ModuleNotFoundError: No module named 'mine'"),
-    (TIMEOUT, "", ""),
-    ("", "", ""),
-])  # fmt: skip
-def test_what_ray_says_tells_a_lost_machine_from_a_lost_process_and_both_from_an_error_of_ours(told: str, kind: str, cause: str) -> None:
-    from infra.backends.cluster.loss import kind_of, raised
-
-    assert kind_of(told) == kind and str(raised(told) or "") == cause

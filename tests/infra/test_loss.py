@@ -50,3 +50,20 @@ def test_a_cluster_with_another_ray_or_python_is_told_with_both_and_the_remedy()
     assert all(version in told for version in ("2.9.3", "3.10.4", ray.__version__, platform.python_version())) and "\n" not in told
     assert told.endswith("; give it the Ray and the Python of this machine, or the other way round")
     assert reason(RuntimeError()) == "RuntimeError"
+
+
+IMPORT = "The actor died because of an error raised in its creation task, ray::Pack.__init__()\nModuleNotFoundError: No module named 'mine'"
+TIMEOUT = "ray::Pack.reset()\nTraceback (most recent call last):\n  ...\nray.exceptions.GetTimeoutError: timed out"
+
+
+@pytest.mark.parametrize(("told", "kind", "cause"), [
+    ("The actor died unexpectedly before finishing this task.\nThe actor died because its node has died. Node Id: 1f", "node", ""),
+    ("The actor 5c is unavailable: The actor is temporarily unavailable: RpcError: Socket closed.", "node", ""),
+    ("Task was killed due to the node running low on memory.", "oom", ""),
+    ("The actor died unexpectedly before finishing this task.\nWorker unexpectedly exits with a connection error code 2.", "", ""),
+    (IMPORT, "", "ModuleNotFoundError: No module named 'mine'"),
+    (TIMEOUT, "", ""),
+    ("", "", ""),
+])  # fmt: skip
+def test_what_ray_says_tells_a_lost_machine_from_a_lost_process_and_both_from_an_error_of_ours(told: str, kind: str, cause: str) -> None:
+    assert kind_of(told) == kind and str(raised(told) or "") == cause
