@@ -142,6 +142,7 @@ def main() -> None:
         print('\n  make stockpot ARGS="submit soup smoke --store s3://test/store --wait"')
         print('  make stockpot ARGS="status"')
         print('  make stockpot ARGS="report soup smoke --store s3://test/store --out ./page"')
+        print(f"\nWithout a submission, from a node of it: --ray 127.0.0.1:{local.nodes.port}", end="")
         print(f"\nRay's dashboard is {local.nodes.address} (it asks for what is in {local.nodes.token}), MLflow is {local.tracking.url}.", flush=True)
         try:
             local.nodes.processes[0].wait()

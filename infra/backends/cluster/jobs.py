@@ -62,6 +62,15 @@ class Submission:
         return OK if self.state == "done" else self.exit_code if self.exit_code and self.exit_code > 0 else INFRASTRUCTURE
 
 
+def short(error: BaseException) -> str:
+    """The system's own words for why a request failed, out of all that a client wraps around them."""
+    inner: BaseException | None = error
+    while inner is not None and not (isinstance(inner, OSError) and inner.strerror):
+        inner = inner.__cause__ or inner.__context__
+    found = inner.strerror if isinstance(inner, OSError) else ""
+    return found or (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def seen(details: Any) -> Submission:
     """Ray's facts of a job as ours."""
     state, code = NAMES[str(details.status)], details.driver_exit_code
@@ -117,8 +126,7 @@ class Jobs:
             missing = f"; {file} is not there" if (file := settings.token_file()) and not os.path.isfile(file) else ""
             raise ValueError(f"the cluster at {self.address} {wants}: {remedy}{missing}") from None
         except OSError as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ConnectionError(f"the job server at {self.address} does not answer ({redact(reason)}); {ADVICE}") from None
+            raise ConnectionError(f"the job server at {self.address} does not answer ({redact(short(error))}); {ADVICE}") from None
         except RuntimeError as error:
             lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
             told = lines[-1] if "Traceback" in str(error) else lines[0]
