@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from infra import runner, settings
+from infra import settings
 from infra.dag import call
 from infra.errors import StoreError
 from infra.store import Store
@@ -165,7 +165,7 @@ def test_what_comes_back_unlike_what_was_sent_is_written_again_once(times: int, 
 
 def test_an_input_that_came_spoiled_by_the_way_is_read_again(bucket: Bucket, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A part of an object comes without a checksum: here the header of weights, once."""
-    monkeypatch.setattr(runner.random, "uniform", lambda low, high: 0.0)
+    monkeypatch.setattr("infra.attempts.random.uniform", lambda low, high: 0.0)
     node, met = call(tensor, n=1 << 20), list[str]()
     record = World(tmp_path, bucket.url("store")).run(x=node).record(node)
 
