@@ -90,6 +90,7 @@ class Child:
     scores: dict[str, tuple[float, str]] = field(default_factory=dict)  # value and n
     steps: dict[str, int] = field(default_factory=dict)  # newest step of each metric
     given: Mapping[str, str] = field(default_factory=dict)  # tags with which it was just made
+    name: str = ""  # where only its worker was heard of yet, the beginning of its fingerprint
 
 
 class Entities:
@@ -177,7 +178,7 @@ class Entities:
                 own = self.tags({**self.run, "fingerprint": fingerprint}, ("study", "fingerprint")) | dict(tags)
                 own["mlflow.parentRunId"] = self.parent_id()
                 name, at = str(node.get("label") or fingerprint[:12]), milliseconds({"at": node["begun"]}) if "begun" in node else at
-                child = Child(self.client.create_run(self.experiment_id(), at, own, name).info.run_id, given=tags)
+                child = Child(self.client.create_run(self.experiment_id(), at, own, name).info.run_id, given=tags, name=name)
             self._children[fingerprint] = child
         return self._children[fingerprint]
 
@@ -186,7 +187,7 @@ class Entities:
         for name in run.data.metrics:
             steps[name] = max(point.step for point in self.client.get_metric_history(run.info.run_id, name))
         scores = {name: (value, tags.get(f"stockpot.n.{name}", "")) for name, value in run.data.metrics.items()}
-        return Child(run.info.run_id, float(tags.get("stockpot.at", 0)), run.data.params, scores, steps)
+        return Child(run.info.run_id, float(tags.get("stockpot.at", 0)), run.data.params, scores, steps, name=run.info.run_name)
 
     def model_id(self, fingerprint: str, child: Child) -> str | None:
         """The logged model that points at a node's checkpoint, None where it has not got one."""

@@ -118,6 +118,9 @@ class Replica:
             if not made:  # a run that is made is running
                 self.there.client.update_run(child.id, status="RUNNING", name=node.get("label"))
         else:
+            if (label := node.get("label")) and child.name != label:
+                self.there.client.update_run(child.id, name=label)
+                child.name = label
             self.there.client.set_terminated(child.id, STATUS.get(state, "FAILED"), milliseconds(event))
         if state == "done":
             self.there.model_id(fingerprint, child)
