@@ -22,6 +22,7 @@ from infra.tracking.journal import events
 from infra.tracking.segments import Arrivals
 from tests.benchmarks.study import PROMPTS, digits
 from tests.cluster.nodes import ROOT, Nodes, cluster
+from tests.infra.processes import reaped
 from tests.infra.tracking.server import Server as Mlflow
 from tests.s3.seaweed import Server, served, weed
 
@@ -78,12 +79,8 @@ class World:
         with open(self.folder / f"{store}.log", "ab") as log:
             streams: Any = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
             process = subprocess.Popen([sys.executable, "-m", *words], cwd=ROOT, env=environment, start_new_session=True, **streams)
-        try:
+        with reaped(process):
             yield process
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
 
     def said(self, store: str) -> str:
         return (self.folder / f"{store}.log").read_text()[-3000:]

@@ -19,7 +19,7 @@ import pytest
 
 from infra.store import Store
 from infra.tracking.journal import events
-from tests.infra.processes import await_end, descendants
+from tests.infra.processes import await_end, descendants, reaped
 
 pytestmark = pytest.mark.chaos
 
@@ -34,12 +34,8 @@ def command(store: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
     line = [sys.executable, "-m", "pipelines", *words, "--store", str(store)]
     with open(store.with_suffix(".log"), "ab") as log:
         process = subprocess.Popen(line, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-    try:
+    with reaped(process):
         yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
 
 
 def run(store: Path) -> AbstractContextManager[subprocess.Popen[bytes]]:

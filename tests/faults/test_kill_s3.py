@@ -17,7 +17,7 @@ import pytest
 
 from infra.store import Record
 from tests.benchmarks.study import PROMPTS, digits
-from tests.infra.processes import descendants
+from tests.infra.processes import descendants, reaped
 from tests.s3.seaweed import Server, served, weed
 
 pytestmark = [pytest.mark.s3, pytest.mark.chaos]
@@ -43,12 +43,8 @@ class World:
         with open(self.folder / f"{store}.log", "ab") as log:
             line = [sys.executable, "-m", "pipelines", *words]
             process = subprocess.Popen(line, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-        try:
+        with reaped(process):
             yield process
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
 
     def said(self, store: str) -> str:
         return (self.folder / f"{store}.log").read_text()[-3000:]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -40,3 +43,14 @@ def await_end(processes: dict[int, str], seconds: float = 20.0) -> None:
     while left := {pid: name for pid, name in processes.items() if (pid in parents() and command(pid) == name) or (not name and pid in parents())}:
         assert time.monotonic() < until, f"still there: {left}"
         time.sleep(0.2)
+
+
+@contextlib.contextmanager
+def reaped(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """However the block ends, the process does not outlive it."""
+    try:
+        yield
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
