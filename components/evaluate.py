@@ -226,6 +226,7 @@ def answered(module: Classifier, predictor: Any, examples: Examples, batches: It
         with torch.inference_mode():
             images = torch.from_numpy(np.array(pixels[batch])).to(device, non_blocking=True).permute(0, 3, 1, 2)
             rows: np.ndarray = bound(images).float().cpu().numpy()
+        run.alive()
         yield projected(rows, examples.columns) if examples.columns and rows.shape[1] == examples.width else rows
 
 

@@ -179,8 +179,12 @@ class Watch:
     """What a Monitor has seen, and the best weights so far where it keeps them."""
 
     def __init__(self, monitor: Monitor | None, module: Classifier, live: Mapping[str, torch.Tensor], run: Run) -> None:
+        from components.data.views import evaluation
+
         self.monitor, self.module, self.live, self.run = monitor, module, live, run
         self.examples = None if monitor is None else opened(monitor.data, run)
+        if self.examples is not None:
+            evaluation(self.examples, module.preprocess, run)  # decoded now: between steps this would count as a training that hangs
         self.best: dict[str, torch.Tensor] = {}
         self.seen: dict[str, Any] | None = None
 

@@ -124,6 +124,9 @@ class Run(Protocol):
     def log(self, step: int, **metrics: float) -> None:
         """Report finite numbers at a step."""
 
+    def alive(self) -> None:
+        """Say between two steps, within what takes long, that it goes on: who waits for the next step waits anew."""
+
     def enough(self, step: int, steps: int, value: float) -> bool:
         """Tell what the result would be worth at this of so many steps, more being better; whether a search stops the trial: it then returns that."""
 
@@ -157,6 +160,9 @@ class Local:
 
     def log(self, step: int, **metrics: float) -> None:
         self.history.append((step, metrics))
+
+    def alive(self) -> None:
+        return None
 
     def enough(self, step: int, steps: int, value: float) -> bool:
         return False

@@ -61,6 +61,9 @@ class WorkerRun:
     def log(self, step: int, **metrics: float) -> None:
         self._journal.write("metric", fingerprint=self._job.fingerprint, step=step, values=metrics)
 
+    def alive(self) -> None:
+        self._watchdog.alive()
+
     def enough(self, step: int, steps: int, value: float) -> bool:
         if not math.isfinite(value):
             raise ValueError(f"the monitor saw {value} at step {step}, by which no trial can be chosen; give it another metric")
@@ -133,6 +136,9 @@ class Guest:
         self.dir, self.cache, self.cache_limit, self._store = lasting(), place.cache or settings.cache_folder(), place.cache_limit, place.store
 
     def log(self, step: int, **metrics: float) -> None:
+        pass
+
+    def alive(self) -> None:
         pass
 
     def enough(self, step: int, steps: int, value: float) -> bool:

@@ -268,6 +268,26 @@ def test_watching_changes_nothing(zero: Any, run: Local) -> None:
     assert same(train(zero, TRAIN, monitor=Monitor(HELD_OUT, every=2), **recipe), train(zero, TRAIN, **recipe))
 
 
+def test_what_watches_shows_that_it_goes_on(tmp_path: Path) -> None:
+    """With each batch between two steps; what the monitor is shown is decoded before the first one."""
+
+    @dataclass
+    class Waiting(Local):
+        told: list[str] = field(default_factory=list)
+
+        def alive(self) -> None:
+            self.told.append("alive")
+
+        def checkpoint(self, step: int, write: Any, force: bool = False) -> None:
+            self.told.append(f"step {step}, {len(list(Path(self.cache).glob('view-*/done.json')))} views")
+
+    tower = Config(64, json.dumps(VISION), json.dumps({"width": 16, "heads": 2, "layers": 1}))
+    init = zero_shot(fresh(tower, 0, run=Local(str(tmp_path))), (), ("{}",), Digits(), run=Local(str(tmp_path)))
+    run = Waiting(str(tmp_path / "run"))
+    train(init, TRAIN, CrossEntropy(), update=SGD(lr=0.1, batch=32, warmup=0), steps=3, monitor=Monitor(HELD_OUT, every=2), run=run)
+    assert run.told == ["step 1, 1 views", "alive", "alive", "step 2, 1 views", "alive", "alive", "step 3, 1 views"]
+
+
 @pytest.mark.parametrize("keep", ["last", "best"])
 def test_what_a_search_stops_gives_what_its_monitor_keeps(zero: Any, run: Local, tmp_path: Path, keep: Any) -> None:
     """That of the step where it was stopped, as if the rest had not been meant to come; nothing is trained after it."""

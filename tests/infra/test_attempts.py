@@ -46,6 +46,12 @@ def test_a_training_that_hangs_is_ended_and_goes_on_from_its_state(world: World,
     assert len(world.journal("hung")) == (how == "hangs")  # where no thread can run, none can tell
 
 
+def test_a_training_that_looks_at_its_monitor_for_long_is_left_alone(world: World) -> None:
+    world.hung = 1.0
+    finished = world.run(x=straying(world, "looks"))
+    assert finished.exit_code == 0 and finished.retries == 0 and not world.journal("hung")
+
+
 def test_what_makes_no_steps_has_no_heartbeat(world: World) -> None:
     world.hung = 0.5
     node = call(strays, step=0, to=1, marker=str(world.folder / "marker"), how="told")

@@ -121,7 +121,7 @@ def dies_at(step: int, to: int, marker: str, *, run: Any) -> list[float]:
 
 @revision(1)
 def strays(step: int, to: int, marker: str, how: str, *, run: Any) -> list[float]:
-    """Counts as `count` does; the first time that it reaches a step it is told to leave, or hangs, with or without letting go of Python's lock."""
+    """Counts as `count` does; the first time that it reaches a step it is told to leave, takes its time, or hangs, letting go of Python or not."""
     values: list[float] = []
     if folder := run.restore():
         values = [float(line) for line in Path(folder, "values").read_text().split()]
@@ -132,6 +132,10 @@ def strays(step: int, to: int, marker: str, how: str, *, run: Any) -> list[float
             Path(marker).touch()
             if how == "told":
                 os.kill(os.getpid(), signal.SIGTERM)
+            elif how == "looks":
+                for _ in range(25):
+                    time.sleep(0.1)
+                    run.alive()
             elif how == "hangs":
                 time.sleep(1000)
             else:
