@@ -41,6 +41,14 @@ def token_file() -> str:
     return os.environ.get("RAY_AUTH_TOKEN_PATH", "")
 
 
+def ray_cluster() -> tuple[str, str]:
+    """(name, namespace) of the RayCluster whose pod this is, as KubeRay tells each of its containers and Kubernetes each pod, else ("", "")."""
+    if not (name := os.environ.get("RAY_CLUSTER_NAME", "")):
+        return "", ""
+    told = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+    return name, os.environ.get("RAY_CLUSTER_NAMESPACE") or (told.read_text() if told.exists() else "default")
+
+
 def use_cluster(address: str) -> None:
     """Ray's client obeys the environment before its own argument."""
     os.environ["RAY_API_SERVER_ADDRESS"] = address

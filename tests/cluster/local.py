@@ -10,7 +10,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.infra.ports import free
 from tests.infra.processes import await_end, descendants
 from tests.infra.tracking.server import Server as MLflow
 from tests.s3.seaweed import ENDS, Server, served, weed
@@ -29,11 +29,6 @@ from tests.s3.seaweed import ENDS, Server, served, weed
 WAIT = 120  # seconds for a process on a busy machine; nothing is measured
 ASKED = ENDS.replace("SIGKILL", "SIGTERM")  # Ray's own processes end with it then
 OWN = ("PATH", "LANG", "TMPDIR")  # of this environment; everything else a node does not get to see
-
-
-def free() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 class Nodes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -18,7 +19,9 @@ import pytest
 
 from infra.backends.cluster import Cluster
 from infra.dag import GPU, Node, Resources, call, grid, sweep
-from tests.infra.deploy.test_token import free
+from tests.cluster.nodes import ROOT
+from tests.infra.kubernetes import NAME, NAMESPACE, Kubernetes
+from tests.infra.ports import free
 from tests.infra.processes import await_end, descendants
 from tests.infra.test_cluster import World
 from tests.infra.toys import accelerators, number
@@ -46,6 +49,8 @@ def file(port: int) -> dict[str, Any]:
 class Machines:
     """A head without CPUs, and what is started beside it. The folder's name is short, for Ray's sockets."""
 
+    ray = str(Path(sys.prefix) / "bin" / "ray")
+
     def __init__(self) -> None:
         self.folder, self.port = Path(tempfile.mkdtemp(prefix="gr-")), free()
         self.address, self.processes = f"127.0.0.1:{self.port}", list[subprocess.Popen[bytes]]()
@@ -53,7 +58,7 @@ class Machines:
     def start(self, *words: str, **environment: str) -> None:
         own = ["--node-ip-address=127.0.0.1", "--object-store-memory=80000000", "--disable-usage-stats", "--block"]
         with open(log := self.folder / f"{len(self.processes)}.log", "wb") as file:
-            command = [str(Path(sys.prefix) / "bin" / "ray"), "start", *words, *own]
+            command = [self.ray, "start", *words, *own]
             process = subprocess.Popen(command, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
         self.processes.append(process)
         until = time.monotonic() + WAIT
@@ -64,6 +69,14 @@ class Machines:
     def head(self, *words: str, **environment: str) -> None:
         ports = [f"--port={self.port}", f"--ray-client-server-port={free()}", "--include-dashboard=false"]
         self.start("--head", "--num-cpus=0", f"--temp-dir={self.folder}/ray", *ports, *words, **environment)
+
+    def autoscaler(self, **environment: str) -> None:
+        """That of KubeRay, in a container of its own beside the head's."""
+        words = ["kuberay-autoscaler", "--cluster-name", NAME, "--cluster-namespace", NAMESPACE, "--gcs-address", self.address]
+        environment["PATH"] = f"{Path(self.ray).parent}{os.pathsep}{os.environ['PATH']}"  # it runs `ray health-check`
+        with open(self.folder / "autoscaler.log", "wb") as file:
+            streams: Any = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": file}
+            self.processes.append(subprocess.Popen([self.ray, *words], env={**os.environ, **environment}, **streams))
 
     def end(self) -> None:
         family: dict[int, str] = {}
@@ -98,6 +111,10 @@ class Told(World):
         if event in ("ready", "pending"):
             self.told.append((event, facts["value"]))
 
+    @property
+    def waits(self) -> list[str]:
+        return [value for event, value in self.told if event == "pending"]
+
 
 def test_a_cluster_that_begins_with_no_worker_grows_to_what_is_asked_for(machines: Machines, tmp_path: Path) -> None:
     (machines.folder / "cluster.json").write_text(json.dumps(file(machines.port)))  # JSON is YAML
@@ -115,9 +132,55 @@ def test_a_cluster_that_begins_with_no_worker_grows_to_what_is_asked_for(machine
         "many needs 3 CPU on one node, the cluster can grow to at most 1 CPU on one (2 CPU in all); ask for less",
     }
     facts = {"cpus": 0, "gpus": 0, "most_cpus": 2, "most_gpus": 2, "address": machines.address}
-    waits = [value for event, value in world.told if event == "pending"]
-    assert world.told[0] == ("ready", facts) and len(waits) == len(set(waits))
-    assert any(value.endswith("needs 1 GPU, the cluster has 0 GPU; it can grow to 2 CPU and 2 GPU") for value in waits)
+    assert world.told[0] == ("ready", facts) and len(world.waits) == len(set(world.waits))
+    assert any(value.endswith("needs 1 GPU, the cluster has 0 GPU; it can grow to 2 CPU and 2 GPU") for value in world.waits)
+
+
+@contextlib.contextmanager
+def kuberay(machines: Machines, folder: Path, **withheld: str) -> Iterator[Kubernetes]:
+    """A cluster as our manifest makes it, with a worker that has no GPU, and Ray's second autoscaler, which is no process of the head's."""
+    from ray.autoscaler.v2.sdk import get_cluster_status
+
+    def begin(pod: str, group: str, limits: dict[str, Any]) -> None:
+        sizes = [f"--num-cpus={limits['cpu']}", f"--num-gpus={limits.get('nvidia.com/gpu', 0)}"]
+        machines.start(f"--address={machines.address}", *sizes, **own, RAY_CLOUD_INSTANCE_ID=pod, RAY_NODE_TYPE_NAME=group)
+
+    own = {"RAY_enable_autoscaler_v2": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
+    api = Kubernetes(ROOT / "infra" / "deploy" / "ray_job.yaml", folder, begin)
+    try:
+        machines.head("--no-monitor", **own, **{**api.environment, **withheld}, RAY_CLOUD_INSTANCE_ID="head", RAY_NODE_TYPE_NAME="headgroup")
+        api.patch([{"path": "/spec/workerGroupSpecs/1/replicas", "value": 1}])
+        machines.autoscaler(**own, **api.environment)
+        until = time.monotonic() + WAIT
+        while get_cluster_status(machines.address).stats.autoscaler_version == "0":  # it has not looked about yet
+            assert time.monotonic() < until, (machines.folder / "autoscaler.log").read_text()[-3000:]
+            time.sleep(0.2)
+        yield api
+    finally:
+        api.end()
+
+
+def test_a_cluster_of_kuberay_is_as_large_as_its_ray_cluster_says(machines: Machines, tmp_path: Path) -> None:
+    with kuberay(machines, tmp_path) as api:
+        world = Told(tmp_path, machines.address)
+        wish, large = call(accelerators, on=GPU, label="wish"), call(number, on=Resources(gpus=2), value=1, label="large")
+        named = call(number, on=Resources(gpus=1, accelerator="L4", cpus=9), value=2, label="named")
+        finished = world.run(wish=wish, large=large, named=named)
+    assert finished.value(wish) == "0" and api.replicas == [1, 1]
+    assert {failure.error for failure in finished.failures.values()} == {
+        "large needs 2 GPU on one node, the cluster can grow to at most 1 GPU on one (16 GPU in all); ask for less",
+        "named needs 9 CPU on one node, the cluster can grow to at most 4 CPU on one (96 CPU in all); ask for less",
+    }
+    assert "wish needs 1 GPU, the cluster has 0 GPU; it can grow to 96 CPU and 16 GPU" in world.waits
+
+
+def test_where_the_ray_cluster_may_not_be_read_what_is_asked_for_exactly_is_waited_for(machines: Machines, tmp_path: Path) -> None:
+    with kuberay(machines, tmp_path, RAY_CLUSTER_NAMESPACE="another") as api:
+        world = Told(tmp_path, machines.address)
+        wish, exact = call(accelerators, on=GPU), call(accelerators, on=Resources(gpus=1), index=1, label="exact")
+        finished = world.run(wish=wish, exact=exact)
+    assert [finished.value(wish), finished.value(exact)] == ["", "0"] and api.replicas == [1, 1]
+    assert world.waits[-1] == "exact needs 1 GPU, the cluster has 0 GPU; its autoscaler does not tell how far it grows"
 
 
 def test_workers_that_join_a_fixed_cluster_later_are_waited_for_and_what_they_have_not_got_is_refused(machines: Machines, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from infra.backends.cluster.resources import Capacity, Kind, at_once, bundle, kinds, needs
+from infra.backends.cluster.growth import Kind, kinds
+from infra.backends.cluster.resources import Capacity, at_once, bundle, needs
 from infra.dag import CPU, GPU, Resources, call
 from infra.node import placed
 from tests.infra.toys import number, shares
@@ -116,6 +117,12 @@ def test_a_growing_cluster_waits_for_what_it_can_grow_to_and_refuses_the_rest() 
     grown = growing(LARGE)
     assert not grown.pending(GPU)
     assert grown.pending(Resources(gpus=4, workers=2)).endswith("the cluster has room for 1; it can grow to 26 CPU and 12 GPU")
+
+
+def test_a_kind_of_gpu_is_refused_only_where_the_kinds_are_told() -> None:
+    wish, told = Resources(gpus=1, accelerator="A100"), Capacity(nodes=[HEAD], growth=[LARGE], grows=True)
+    assert not growing().refusal(wish) and growing().pending(wish)
+    assert told.refusal(wish) == "needs accelerator A100, the cluster can grow to no accelerator A100; ask for less"
 
 
 def test_an_autoscaler_that_does_not_tell_its_limits_is_waited_for() -> None:

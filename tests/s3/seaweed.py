@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.owned import owned
+from tests.infra.ports import free, taken, untaken
 
 KEY, GUEST, SECRET = "testkey", "guestkey", "testsecret"
 ACTIONS = {KEY: ["Admin", "Read", "Write", "List", "Tagging"], GUEST: ["Read", "Write", "List"]}  # whom an administrator writes for, a bucket is made
@@ -108,26 +108,13 @@ def weed() -> str | None:
     return str(beside) if beside.exists() else shutil.which("weed")
 
 
-def taken(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def ports(first: int = 0) -> list[int]:
-    """As many free ports as a server needs, below those that the system hands out by itself."""
-    free = (port for port in range(first or 20_000 + os.getpid() * len(PORTS) % 11_000, 32_000) if not taken(port))
-    found = list(itertools.islice(free, len(PORTS)))
-    if len(found) < len(PORTS):
-        raise OSError(f"{len(PORTS)} free ports below 32000 were not found")
-    return found
-
-
 @contextmanager
 def served(program: str, memory: str = "600MiB", first: int = 0) -> Iterator[Server]:
     """A server in a folder of its own, with one bucket; all of it ends with the block, and what a killed process left goes with the next."""
+    ports = list(itertools.islice(untaken(first), len(PORTS))) if first else [free() for _ in PORTS]
     folder, lock = owned(Path(tempfile.gettempdir()), "stockpot-weed-")
     try:
-        server = Server(program, str(folder), ports(first), memory)
+        server = Server(program, str(folder), ports, memory)
         server.start()
         try:
             yield server

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-import ray
-import yaml
-from ray.exceptions import RayError
-from ray.experimental.internal_kv import _internal_kv_get
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
+from infra.backends.cluster.growth import Kind, growth, machines
 from infra.node import Resources
 
-PATIENCE = 60.0  # seconds for a process on the head
 MOST = 8  # items that a component should have under way: what it tries ahead may turn out to be in vain
 UNITS = {"memory": (1e9, "GB memory")}
-Kind = tuple[Mapping[str, float], float]  # what a machine has, and how many like it there can be
 Options = Mapping[str, Any]  # of a Ray task
 
 
@@ -133,6 +123,8 @@ class Capacity:
         """Why a node can never run here, in a line; "" where it can, or could."""
         wanted, there = self._lacks(on, self.nodes)
         if wanted and self.grows:
+            named = any(name.startswith("accelerator_type:") for has, _ in self.growth or () for name in has)
+            on = on if named else replace(on, accelerator="")  # a RayCluster does not say which its GPUs are
             wanted, there = self._lacks(on, self.possible) if self.growth else ("", "")
         has = "this machine has" if self.local else "the cluster can grow to" if self.grows else "the cluster has"
         return f"needs {wanted}, {has} {there}; ask for less{' or give --ray ADDRESS' if self.local else ''}" if wanted else ""
@@ -158,42 +150,3 @@ def totals(kinds: Sequence[Kind]) -> dict[str, float]:
         for name, value in has.items():
             found[name] = found.get(name, 0.0) + value * count
     return found
-
-
-def machines() -> list[dict[str, Any]]:
-    """What Ray says of those that are there."""
-    return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-
-
-def growth() -> tuple[Sequence[Kind] | None, bool]:
-    """(what the cluster's autoscaler may start, None where it does not tell; whether there is one)."""
-    head = next((node["NodeID"] for node in machines() if "node:__internal_head__" in node["Resources"]), None)
-    port = ray.get_runtime_context().gcs_address.rpartition(":")[2]
-    if head:
-        there = ray.remote(num_cpus=0, max_retries=0)(limits).options(scheduling_strategy=NodeAffinitySchedulingStrategy(head, soft=False))
-        with contextlib.suppress(RayError):
-            if (found := ray.get(there.remote(port), timeout=PATIENCE)) is not None:
-                return found, True
-    status = json.loads(_internal_kv_get("__autoscaling_status") or "{}").get("autoscaler_report") or {}
-    kinds = [*(status.get("active_nodes") or {}), *(status.get("idle_nodes") or {})]
-    return None, any(not kind.startswith("node_") for kind in kinds)  # so are machines called that Ray itself did not start
-
-
-def limits(port: str) -> list[Kind] | None:
-    """What the file says with which the autoscaler of the head on this machine runs; None where none does."""
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        words: list[str] = []
-        with contextlib.suppress(OSError):
-            words = path.read_text(errors="replace").split("\0")
-        said = dict(word.partition("=")[::2] for word in words if word.startswith("--"))
-        ours = any(word.endswith("monitor.py") for word in words) and said.get("--gcs-address", "").endswith(f":{port}")
-        if ours and (file := said.get("--autoscaling-config")):
-            return kinds(yaml.safe_load(Path(file).expanduser().read_text()))
-    return None
-
-
-def kinds(cluster: Mapping[str, Any]) -> list[Kind]:
-    """The workers in a cluster file."""
-    most, types = cluster.get("max_workers", 0), cluster["available_node_types"]
-    workers = (kind for name, kind in types.items() if name != cluster["head_node_type"])
-    return [(kind.get("resources", {}), min(most, kind.get("max_workers", most))) for kind in workers]

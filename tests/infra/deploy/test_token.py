@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.infra.ports import free
 from tests.infra.processes import await_end, descendants
 
 pytestmark = pytest.mark.cluster
@@ -32,11 +32,6 @@ head = ray.get_runtime_context().get_node_id()
 where = ray.get(ray.remote(num_cpus=1)(lambda: ray.get_runtime_context().get_node_id()).remote())
 print("CPUs", ray.cluster_resources().get("CPU"), "elsewhere", where != head)
 """
-
-
-def free() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 class Machines:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.infra.ports import free
+
 WAIT = 120  # seconds for a child process on a busy machine; nothing is measured
 
 
@@ -23,8 +24,7 @@ class Server:
 
     def __init__(self, folder: Path, artifacts: str = "") -> None:
         self.folder, self.artifacts = folder, artifacts or str(folder / "artifacts")
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+        self.port = free()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
 
