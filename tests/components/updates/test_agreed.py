@@ -1,4 +1,4 @@
-"""Two processes that train one model: they have the losses of one, go on from the state of the first, and stop when that one is told to."""
+"""Two processes that train one model: they have the losses of one, go on from the state of the first or of one alone, and stop when the first is to."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from components.types import Local
 from components.updates.sgd import AdamW
 from components.weights import Checkpoint
 
-folder, rank, world = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+folder, rank, world, again = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 torch.set_num_threads(1)
 loop.EVERY = 1
 if world > 1:
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet-{again}", rank=rank, world_size=world)
 
 
 class Kept(Local):
     "Only the first process has states, and is asked whether to stop; all are interrupted."
-    def __init__(self, name, stop=0, enough=0):
+    def __init__(self, name, stop=0, enough=0, by=world):
         super().__init__(f"{folder}/{name}-{rank}-{world}", rank=rank, world=world)
-        self.folder, self.stop, self.last = f"{folder}/{name}-state-{world}", stop, enough
+        self.folder, self.stop, self.last = f"{folder}/{name}-state-{by}", stop, enough
     def restore(self):
         return self.folder if rank == 0 and os.path.exists(self.folder) else None
     def checkpoint(self, step, write, force=False):
@@ -60,14 +60,27 @@ def keep(name, run, result):
         json.dump([metrics["loss"] for _, metrics in run.history if "loss" in metrics], file)
 
 
-for name in ("float32", "float64"):
+def widen():
+    narrow = Classifier.normalised
+    torch.set_default_dtype(torch.float64)
+    Classifier.normalised = lambda self, images: narrow(self, images).double()
+    torch.Tensor.float = torch.Tensor.double
+
+
+if again:
+    widen()
+    run = Kept("resized", by=3 - world)
+    keep("resized", run, train(run, 50))
+for name in () if again else ("float32", "float64"):
     if name == "float64":
-        narrow = Classifier.normalised
-        torch.set_default_dtype(torch.float64)
-        Classifier.normalised = lambda self, images: narrow(self, images).double()
-        torch.Tensor.float = torch.Tensor.double
+        widen()
     run = Kept(name)
     keep(name, run, train(run, 50))
+    if name == "float64":
+        try:
+            train(Kept("resized", stop=30), 50)
+        except KeyboardInterrupt:
+            pass
     if name == "float64" or world == 1:
         continue
     watch = loop.Monitor(Split(Digits(), 0.6, 0.7), every=2, keep="best")
@@ -91,8 +104,9 @@ def trained(zero: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     zero.save(str(folder / "zero"))
     command = [sys.executable, "-W", "error::UserWarning:components", "-c", WORKER, str(folder)]
     environment = {**os.environ, "PYTHONPATH": os.getcwd()}
-    workers = [subprocess.Popen([*command, str(rank), str(world)], env=environment) for rank, world in ((0, 1), (0, 2), (1, 2))]
-    assert [worker.wait(timeout=240) for worker in workers] == [0, 0, 0]
+    for again in "01":
+        workers = [subprocess.Popen([*command, str(rank), str(world), again], env=environment) for rank, world in ((0, 1), (0, 2), (1, 2))]
+        assert [worker.wait(timeout=240) for worker in workers] == [0, 0, 0]
     return folder
 
 
@@ -119,6 +133,13 @@ def test_two_processes_have_the_loss_curve_of_one_with_two_micro_batches(trained
 def test_all_go_on_from_the_state_of_the_first(trained: Path) -> None:
     assert bytes_of(trained, "halved-0-2") == bytes_of(trained, "halved-1-2") == bytes_of(trained, "whole-0-2")
     assert losses(trained, "halved-1-2") == losses(trained, "whole-0-2")[5:]
+
+
+def test_one_goes_on_from_the_state_of_two_and_two_from_that_of_one(trained: Path) -> None:
+    """As when a machine comes back with fewer GPUs, or more."""
+    whole = losses(trained, "float64-0-1")[30:]
+    for name in ("resized-0-1", "resized-0-2", "resized-1-2"):
+        assert losses(trained, name) == pytest.approx(whole, rel=1e-9)
 
 
 def test_all_stop_when_the_first_is_told_to(trained: Path) -> None:
