@@ -128,8 +128,8 @@ def test_a_cluster_that_begins_with_no_worker_grows_to_what_is_asked_for(machine
     finished = world.run(wish=wish, one=trials[0], two=trials[1], plain=plain, large=large, many=many)
     assert [finished.value(node) for node in (wish, *trials, plain)] == ["0", "0", "0", 3.0]
     assert finished.exit_code == 2 and {failure.error for failure in finished.failures.values()} == {
-        "large needs 2 GPU on one node, the cluster can grow to at most 1 GPU on one (2 GPU in all); ask for less",
-        "many needs 3 CPU on one node, the cluster can grow to at most 1 CPU on one (2 CPU in all); ask for less",
+        "large needs 2 GPU on one node, the cluster can grow to at most 1 GPU on one (2 GPU in all); ask for less (--on)",
+        "many needs 3 CPU on one node, the cluster can grow to at most 1 CPU on one (2 CPU in all); ask for less (--on)",
     }
     facts = {"cpus": 0, "gpus": 0, "most_cpus": 2, "most_gpus": 2, "address": machines.address}
     assert world.told[0] == ("ready", facts) and len(world.waits) == len(set(world.waits))
@@ -168,8 +168,8 @@ def test_a_cluster_of_kuberay_is_as_large_as_its_ray_cluster_says(machines: Mach
         finished = world.run(wish=wish, large=large, named=named)
     assert finished.value(wish) == "0" and api.replicas == [1, 1]
     assert {failure.error for failure in finished.failures.values()} == {
-        "large needs 2 GPU on one node, the cluster can grow to at most 1 GPU on one (16 GPU in all); ask for less",
-        "named needs 9 CPU on one node, the cluster can grow to at most 4 CPU on one (96 CPU in all); ask for less",
+        "large needs 2 GPU on one node, the cluster can grow to at most 1 GPU on one (16 GPU in all); ask for less (--on)",
+        "named needs 9 CPU on one node, the cluster can grow to at most 4 CPU on one (96 CPU in all); ask for less (--on)",
     }
     assert "wish needs 1 GPU, the cluster has 0 GPU; it can grow to 96 CPU and 16 GPU" in world.waits
 
@@ -195,5 +195,5 @@ def test_workers_that_join_a_fixed_cluster_later_are_waited_for_and_what_they_ha
     wish, plain, large = call(accelerators, on=GPU), call(number, value=3), call(number, on=Resources(gpus=1), value=1, label="large")
     finished = world.run(wish=wish, plain=plain, large=large)
     assert finished.value(wish) == "" and finished.value(plain) == 3.0
-    assert [failure.error for failure in finished.failures.values()] == ["large needs 1 GPU, the cluster has 0 GPU; ask for less"]
+    assert [failure.error for failure in finished.failures.values()] == ["large needs 1 GPU, the cluster has 0 GPU; ask for less (--on)"]
     assert world.told == [("ready", {"cpus": 0, "gpus": 0, "most_cpus": 0, "most_gpus": 0, "address": machines.address})]

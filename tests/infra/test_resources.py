@@ -76,12 +76,12 @@ def test_ray_is_asked_for_all_of_it() -> None:
 @pytest.mark.parametrize(
     ("on", "lacks"),
     [
-        (Resources(gpus=8), "needs 8 GPU on one node, the cluster has at most 4 GPU on one (8 GPU in all); ask for less"),
-        (Resources(gpus=16), "needs 16 GPU on one node, the cluster has at most 4 GPU on one (8 GPU in all); ask for less"),
-        (Resources(cpus=64), "needs 64 CPU on one node, the cluster has at most 8 CPU on one (20 CPU in all); ask for less"),
+        (Resources(gpus=8), "needs 8 GPU on one node, the cluster has at most 4 GPU on one (8 GPU in all); ask for less (--on)"),
+        (Resources(gpus=16), "needs 16 GPU on one node, the cluster has at most 4 GPU on one (8 GPU in all); ask for less (--on)"),
+        (Resources(cpus=64), "needs 64 CPU on one node, the cluster has at most 8 CPU on one (20 CPU in all); ask for less (--on)"),
         (Resources(gpus=1, memory=100e9), "needs 100 GB memory on one node, the cluster has at most 64 GB memory on one (148 GB memory in all)"),
-        (Resources(gpus=1, accelerator="A100"), "needs accelerator A100, the cluster has no accelerator A100; ask for less"),
-        (Resources(cpus=1, gpus=1, workers=9), "needs 9 workers with 1 CPU and 1 GPU each, the cluster has room for 8; ask for less"),
+        (Resources(gpus=1, accelerator="A100"), "needs accelerator A100, the cluster has no accelerator A100; ask for less (--on)"),
+        (Resources(cpus=1, gpus=1, workers=9), "needs 9 workers with 1 CPU and 1 GPU each, the cluster has room for 8; ask for less (--on)"),
         (Resources(cpus=3, workers=6), "needs 6 workers with 3 CPU each, the cluster has room for 5"),
         (Resources(gpus=4, workers=2), ""),
         (Resources(gpus=0.5, accelerator="L4", memory=60e9), ""),
@@ -96,7 +96,7 @@ def test_a_fixed_cluster_refuses_what_it_has_not_got(on: Resources, lacks: str) 
 
 def test_what_is_on_two_machines_is_on_no_one() -> None:
     own = cluster(({"CPU": 1.0, "GPU": 1.0}, 1), ({"CPU": 8.0}, 1))
-    assert own.refusal(Resources(cpus=2, gpus=1)) == "needs 2 CPU and 1 GPU on one node, the cluster has no node with all of it; ask for less"
+    assert own.refusal(Resources(cpus=2, gpus=1)) == "needs 2 CPU and 1 GPU on one node, the cluster has no node with all of it; ask for less (--on)"
 
 
 def test_a_wish_for_a_gpu_falls_back_only_where_there_can_be_none() -> None:
@@ -112,7 +112,8 @@ def test_a_growing_cluster_waits_for_what_it_can_grow_to_and_refuses_the_rest() 
     assert not own.empty and own.reach["GPU"] == 12 and own.have.get("CPU") is None
     assert own.pending(GPU) == "needs 1 GPU, the cluster has 0 GPU; it can grow to 26 CPU and 12 GPU"
     assert not own.refusal(GPU) and not own.refusal(Resources(gpus=4, workers=3))
-    assert own.refusal(Resources(gpus=8)) == "needs 8 GPU on one node, the cluster can grow to at most 4 GPU on one (12 GPU in all); ask for less"
+    there = "the cluster can grow to at most 4 GPU on one (12 GPU in all)"
+    assert own.refusal(Resources(gpus=8)) == f"needs 8 GPU on one node, {there}; ask for less (--on)"
     assert own.refusal(Resources(gpus=4, workers=4)).startswith("needs 4 workers with 1 CPU and 4 GPU each, the cluster can grow to room for 3")
     grown = growing(LARGE)
     assert not grown.pending(GPU)
@@ -122,7 +123,7 @@ def test_a_growing_cluster_waits_for_what_it_can_grow_to_and_refuses_the_rest() 
 def test_a_kind_of_gpu_is_refused_only_where_the_kinds_are_told() -> None:
     wish, told = Resources(gpus=1, accelerator="A100"), Capacity(nodes=[HEAD], growth=[LARGE], grows=True)
     assert not growing().refusal(wish) and growing().pending(wish)
-    assert told.refusal(wish) == "needs accelerator A100, the cluster can grow to no accelerator A100; ask for less"
+    assert told.refusal(wish) == "needs accelerator A100, the cluster can grow to no accelerator A100; ask for less (--on)"
 
 
 def test_an_autoscaler_that_does_not_tell_its_limits_is_waited_for() -> None:

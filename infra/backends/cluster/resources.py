@@ -127,7 +127,7 @@ class Capacity:
             on = on if named else replace(on, accelerator="")  # a RayCluster does not say which its GPUs are
             wanted, there = self._lacks(on, self.possible) if self.growth else ("", "")
         has = "this machine has" if self.local else "the cluster can grow to" if self.grows else "the cluster has"
-        return f"needs {wanted}, {has} {there}; ask for less{' or give --ray ADDRESS' if self.local else ''}" if wanted else ""
+        return f"needs {wanted}, {has} {there}; ask for less (--on){' or give --ray ADDRESS' if self.local else ''}" if wanted else ""
 
     def pending(self, on: Resources) -> str:
         """What a node waits for that no machine has at the moment, in a line."""

@@ -1,4 +1,4 @@
-"""Two processes that train one model: they have the losses of one, go on from the state of the first or of one alone, and stop when the first is to."""
+"""Two processes that train one model: the losses are those of one, both go on from one state, whoever left it, and stop when the first is to."""
 
 from __future__ import annotations
 
