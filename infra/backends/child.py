@@ -42,6 +42,9 @@ class Child:
         self.process.start()
         other.close()
         threading.Thread(target=self._read, args=(self.pipe,), name="backend-events", daemon=True).start()
+        self.messages: queue.Queue[tuple[Any, ...]] = queue.Queue()
+        self._writer = threading.Thread(target=self._write, args=(self.pipe, self.messages), name="backend-messages", daemon=True)
+        self._writer.start()
 
     def _read(self, pipe: Connection) -> None:
         event: Event = ("ready", {})
@@ -52,17 +55,19 @@ class Child:
                 event = ("lost", "it was killed, or crashed")
             self.events.put(event)
 
+    def _write(self, pipe: Connection, messages: queue.Queue[tuple[Any, ...]]) -> None:
+        """A thread of its own, for a large sweep fills the pipe until the child takes it."""
+        message: tuple[Any, ...] = ()
+        with contextlib.suppress(OSError):  # it went away, which whoever reads is told
+            while message[:1] != ("stop",):
+                message = messages.get()
+                pipe.send(message)
+
     def submit(self, job: Job) -> None:
-        self._send(("job", job))
+        self.messages.put(("job", job))
 
     def submit_sweep(self, jobs: Sequence[Job], pack: int) -> None:
-        self._send(("sweep", list(jobs), pack))
-
-    def _send(self, message: tuple[Any, ...]) -> None:
-        try:
-            self.pipe.send(message)
-        except OSError as error:
-            raise self.lost(f"it does not answer ({error.strerror})") from None
+        self.messages.put(("sweep", list(jobs), pack))
 
     def lost(self, reason: str) -> BackendLost:
         """The error that says why, where to look and how to go on."""
@@ -73,12 +78,12 @@ class Child:
         """End the child: ask, wait, then kill, with whatever it started and left behind."""
         if self.process is None:
             return
-        with contextlib.suppress(OSError):
-            self.pipe.send(("stop",))
+        self.messages.put(("stop",))
         wait([self.process.sentinel], patience)
         with contextlib.suppress(ProcessLookupError):  # before the child is reaped, so that the group is still its own
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.join()
+        self._writer.join(patience)
         self.pipe.close()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import queue
 import threading
@@ -13,7 +12,6 @@ from typing import Any
 from infra import notice, settings
 from infra.backends.child import Child
 from infra.course import conduct
-from infra.errors import BackendLost
 from infra.job import Job, Outcome
 from infra.worker import execute, source_root
 
@@ -48,7 +46,7 @@ class Local(Child):
     def submit(self, job: Job) -> None:
         self._queue.append(job)
         if len(self._queue) == 1:
-            self._begin()
+            super().submit(job)
 
     def submit_sweep(self, jobs: Sequence[Job], pack: int) -> None:
         for job in jobs:
@@ -63,13 +61,10 @@ class Local(Child):
         if event[0] == "lost" and self._queue:
             self.process.join()
             event = ("outcome", Outcome(self._queue[0].key, "lost", f"its process ended with {self.process.exitcode}"))
+            self.messages.put(("stop",))
             self.start()
         if event[0] == "outcome":
             self._queue.pop(0)
             if self._queue:
-                self._begin()
+                super().submit(self._queue[0])
         return event
-
-    def _begin(self) -> None:
-        with contextlib.suppress(BackendLost):  # a child that died meanwhile is met as an event, and replaced
-            self._send(("job", self._queue[0]))

@@ -1,0 +1,45 @@
+"""What the driver hands to the process that executes its jobs is under way at once, whatever that process is doing."""
+
+from __future__ import annotations
+
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.backends.child import Child
+
+LARGE: Any = ["x" * 1000] * 10_000  # more than a pipe holds
+
+
+def late(pipe: Connection, options: dict[str, Any]) -> None:
+    """Looks into the pipe once there is a marker."""
+    while not Path(options["marker"]).exists():
+        time.sleep(0.05)
+    while (message := pipe.recv())[0] != "stop":
+        pipe.send(("outcome", len(message[1])))
+
+
+@pytest.fixture
+def child(tmp_path: Path) -> Child:
+    made = Child(late, {"log": str(tmp_path / "log"), "marker": str(tmp_path / "marker")})
+    made.start()
+    return made
+
+
+def test_a_large_sweep_holds_nobody_up(child: Child, tmp_path: Path) -> None:
+    """Were it sent by the caller, the marker would never be there."""
+    child.submit_sweep(LARGE, 1)
+    child.submit_sweep(LARGE[:7], 1)
+    (tmp_path / "marker").touch()
+    assert [child.events.get(timeout=60) for _ in range(2)] == [("outcome", 10_000), ("outcome", 7)]
+    child.stop(60)
+    assert child.process.exitcode == 0 and child.events.get(timeout=60)[0] == "lost"
+
+
+def test_one_that_never_takes_it_is_ended_all_the_same(child: Child) -> None:
+    child.submit_sweep(LARGE, 1)
+    child.stop(0.5)
+    assert child.process.exitcode == -9 and child.events.get(timeout=60)[0] == "lost"
