@@ -52,9 +52,9 @@ def _sweep(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def scratch() -> Iterator[str]:
+def scratch(parent: Path | None = None, prefix: str = PREFIX) -> Iterator[str]:
     """A folder on a local disk, removed afterwards."""
-    folder, lock = owned(Path(tempfile.gettempdir()), PREFIX, 0o700)
+    folder, lock = owned(parent or Path(tempfile.gettempdir()), prefix, 0o700)
     try:
         yield str(folder)
     finally:

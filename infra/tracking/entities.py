@@ -18,6 +18,8 @@ from mlflow.entities import LifecycleStage, LoggedModelOutput, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
+from infra.tracking import database
+
 Event = Mapping[str, Any]
 SECONDS = 20  # to wait for one answer
 
@@ -109,6 +111,7 @@ class Entities:
     @functools.cached_property
     def client(self) -> MlflowClient:
         """Made on first use, for that asks the server: here it may fail as any call may."""
+        database.make(self.tracking)
         mlflow.set_tracking_uri(self.tracking)
         return MlflowClient(tracking_uri=self.tracking)
 
