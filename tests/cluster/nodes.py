@@ -95,14 +95,14 @@ class Nodes:
         """The nodes on which something runs."""
         return [node for node in self.nodes if node.workers]
 
-    def await_rest(self, seconds: float = 60.0) -> None:
-        """All resources of the nodes that are left are free, or it is an AssertionError that says what is not."""
-        until = time.monotonic() + seconds
+    def await_rest(self, seconds: float = 60.0) -> float:
+        """The seconds until all resources of the nodes that are left are free; more is an AssertionError that says what is not."""
+        began = time.monotonic()
         while True:
             told = self._ask(resources=True)
             if told["free"] == told["have"] and told["have"].get("CPU") == len(self.nodes):
-                return
-            assert time.monotonic() < until, told
+                return time.monotonic() - began
+            assert time.monotonic() < began + seconds, told
             time.sleep(0.5)
 
     def end(self) -> None:

@@ -59,7 +59,7 @@ def test_a_lost_node_costs_an_interval_and_the_soup_is_that_of_an_undisturbed_ru
         family = descendants(process.pid)
         place.ended(process, "lost")
     await_end(family)
-    place.nodes.await_rest(60)
+    print(f"all resources of the two nodes that are left were free {place.nodes.await_rest(60):.1f} s after the command's end")
     assert place.digests("lost") == place.digests("quiet")
     journal = place.journal("lost")
     restored = {event["fingerprint"]: event["step"] for event in journal if event["kind"] == "restored"}
