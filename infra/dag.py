@@ -16,7 +16,7 @@ from infra.space import Point, Space, draw, grid, place
 
 __all__ = [
     "ASHA", "CPU", "GPU", "Fingerprints", "Node", "Optuna", "Plan", "Random", "Resources", "Space", "call", "children", "draw", "grid", "search",
-    "sweep", "top",
+    "sweep", "top", "trial",
 ]  # fmt: skip
 
 _groups = itertools.count()
@@ -77,10 +77,18 @@ def search(
     if n < 1 or not over or monitor is None:
         raise ValueError(f"a search of {n} trials over {len(over)} knobs by {monitor}: give at least one of each, and a monitor")
     given = {**arguments, "monitor": monitor}
-    call(fn, on=on, **place(given, draw(over, 1, seed=0)[0]))
     what = Search(dict(over), n, scheduler, searcher)
     _checked(what)
-    return Node(fn, given, on, None, label, search=what)
+    made = Node(fn, given, on, None, label, search=what)
+    call(fn, on=on, **trial(made).arguments)
+    return made
+
+
+def trial(found: Node) -> Node:
+    """A trial of a search, as its first draw would make it: what one takes all take, at most. Any other node is returned as it is."""
+    if found.search is None:
+        return found
+    return Node(found.fn, place(found.arguments, draw(found.search.over, 1, seed=0)[0]), found.on, None, found.label)
 
 
 def top(found: Node, k: int, *, stopped: bool = False) -> list[Node]:

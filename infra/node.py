@@ -78,6 +78,11 @@ class Node:
         return "search" if self.search else self.fn.__name__
 
     @property
+    def trials(self) -> int:
+        """How many it makes, or is."""
+        return self.search.n if self.search else 1 if self.sweep else 0
+
+    @property
     def makes_checkpoint(self) -> bool:
         """Whether it gives a model: no search does, but each of its best is one."""
         return not self.search and makes_checkpoint(self.arguments["found"].fn if self.fn is nth_best else self.fn)

@@ -48,7 +48,7 @@ class Short:
 
 def stepped(node: Node) -> int:
     """How many nodes with steps there are among the node and what it descends from."""
-    return sum("steps" in above.arguments for above in Plan({"": node}).nodes())
+    return sum(max(1, above.trials) for above in Plan({"": node}).nodes() if "steps" in above.arguments)
 
 
 def measure(store: Store, plan: Plan, nodes: Sequence[Node]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from components.weights.digests import digests_of
-from infra.dag import Fingerprints, Plan, children
+from infra.dag import Fingerprints, Plan, children, trial
 from infra.errors import StoreError
 from infra.identity import Resolved
 from infra.node import GPU, Node, Resources, placed
@@ -118,11 +118,12 @@ class Outlook:
             self.cost.read += self._input(child)
 
     def seconds(self, node: Node) -> tuple[float | None, list[str]]:
-        """What a stage takes, and where its relatives ran; those of a calibration where the store has none."""
-        roots, steps = self.ancestors.roots(node), node.arguments.get("steps")
+        """What a stage takes, and where its relatives ran; those of a calibration where the store has none. A search: all its trials to the end."""
+        one, times = trial(node), max(1, node.trials)
+        roots, steps = self.ancestors.roots(one), one.arguments.get("steps")
         for relatives in (self.relatives, self.calibrated):
-            if (seconds := relatives.seconds(node.function, roots, steps)) is not None:
-                return seconds, relatives.hosts(node.function, roots)
+            if (seconds := relatives.seconds(one.function, roots, steps)) is not None:
+                return times * seconds, relatives.hosts(one.function, roots)
         return None, []
 
     def unknown(self) -> list[Node]:
@@ -130,14 +131,16 @@ class Outlook:
         found: dict[tuple[str, frozenset[str]], Node] = {}
         for key, node in self.schedule.nodes.items():
             if self.schedule.state[key] == "pending" and node.function in self.cost.unknown and self.seconds(node)[0] is None:
-                found.setdefault((node.function, self.ancestors.roots(node)), node)
+                found.setdefault((node.function, self.ancestors.roots(node)), trial(node))
         return list(found.values())
 
     def size(self, node: Node) -> int | None:
         """The bytes that a stage is going to keep."""
-        roots = self.ancestors.roots(node)
-        kept = self.relatives.size(node.function, roots)
-        return self.calibrated.size(node.function, roots) if kept is None else kept
+        one, times = trial(node), max(1, node.trials)
+        roots = self.ancestors.roots(one)
+        kept = self.relatives.size(one.function, roots)
+        kept = self.calibrated.size(one.function, roots) if kept is None else kept
+        return None if kept is None else times * kept
 
     def _input(self, node: Node) -> int:
         """The bytes that a stage reads which takes this node; 0 where they are not known."""
@@ -189,11 +192,11 @@ def main(argv: Sequence[str]) -> int:
         measure(store, plan, outlook.unknown())
         outlook = Outlook(store, plan, rates, options.on)
         stages = outlook.stages()
-    trials = [key for key, node in outlook.schedule.nodes.items() if node.sweep]
+    trials = {key: node.trials for key, node in outlook.schedule.nodes.items()}
     facts: dict[str, Any] = {
         "study": asked.name, "preset": asked.preset, "store": outlook.store.url, "stages": [dataclasses.asdict(row) for row in stages],
-        "to_run": sum(row.to_run for row in stages), "trials": sum(1 for node in plan.nodes() if node.sweep),
-        "trials_to_run": sum(outlook.schedule.state[key] == "pending" for key in trials), "cost": outlook.cost.facts(),
+        "to_run": sum(row.to_run for row in stages), "trials": sum(node.trials for node in plan.nodes()),
+        "trials_to_run": sum(count for key, count in trials.items() if outlook.schedule.state[key] == "pending"), "cost": outlook.cost.facts(),
         "cpus": options.cpus or os.cpu_count() or 1, "seconds": total([row.seconds for row in stages]), "bytes": total([row.bytes for row in stages]),
         "notes": outlook.notes,
     }  # fmt: skip

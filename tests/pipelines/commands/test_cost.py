@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from infra.dag import CPU, GPU, Fingerprints, Node, Plan, Resources, call
+from infra.dag import ASHA, CPU, GPU, Fingerprints, Node, Plan, Resources, call, search, top
+from infra.space import Uniform
 from infra.store import Record, Store
 from pipelines.commands.calibrate import measure, measured
 from pipelines.commands.cost import Cost, Rate, prices, told
 from pipelines.commands.plan import Outlook
-from tests.infra.toys import number, tensor, walk, weigh
+from tests.infra.toys import climb, number, tensor, walk, weigh
 from tests.pipelines.commands.conftest import Stockpot, line
 from tests.pipelines.commands.test_plan import planned
 
@@ -67,6 +68,20 @@ def test_a_stage_reads_its_inputs_each_and_writes_what_its_relatives_kept(tmp_pa
     outlook.stages()
     assert outlook.cost.read == 400 + 800 + 800 and outlook.cost.written == 70, "one of them has other roots, and no relative"
     assert outlook.cost.hours == {"cpu": 9 / 3600} and outlook.cost.unknown == {"weigh": 1} and list(outlook.cost.hosts) == ["here"]
+
+
+def test_a_search_takes_at_most_what_all_of_its_trials_take_to_the_end(tmp_path: Path) -> None:
+    store, to = Store(str(tmp_path)), call(number, value=9)
+    found = search(climb, over={"slope": Uniform(0.0, 1.0)}, n=7, scheduler=ASHA(9, 2, 2), monitor=1, to=to)
+    plan = Plan({"best": call(weigh, things=top(found, 2))})
+    outlook = Outlook(store, plan)
+    outlook.stages()
+    assert [(node.function, node.search) for node in outlook.unknown() if "slope" in node.arguments] == [("climb", None)], "one trial is measured"
+    done(store, to, 1, size=0)
+    done(store, call(climb, to=to, slope=0.5, monitor=1), 90, size=30)
+    outlook = Outlook(store, plan)
+    (row,) = [row for row in outlook.stages() if row.function == "search"]
+    assert (row.seconds, row.bytes, found.trials) == (7 * 90, 7 * 30, 7)
 
 
 def test_a_plan_tells_node_hours_bytes_and_money(stockpot: Stockpot, soup: Path, rates: Path) -> None:
