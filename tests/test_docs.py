@@ -181,3 +181,6 @@ def test_example_studies_run(study: str, sources: tuple[Path, dict[str, str]], t
     done = subprocess.run(words, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr + done.stdout
     assert "digits %" in done.stdout
+    if study == "hunt":  # the best of a search are its candidates, and its picture is of all
+        (rows,) = [path.read_text().splitlines() for path in (tmp_path / "store" / "reports").glob("*/figures/sweep.csv")]
+        assert rows[0].startswith("trial,update.lr,") and len(rows) == 4

@@ -14,14 +14,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+ROOM = 0.035  # of the height of an axis, for a name
+
+
 def draw_sweep(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """One axis for each knob that varies, logarithmic where its values span more than a decade, and one for the outcome.
 
-    rows: trial, value (a share, or None where the trial did not finish), and a column for each knob: a number, text or None.
+    rows: trial, value (a share, or None where there is none), stopped (optional: whether early), and a column for each knob: a number, text or None.
     """
     from matplotlib.colors import LinearSegmentedColormap, Normalize
 
-    knobs = [key for key in dict.fromkeys(k for row in rows for k in row) if key not in ("trial", "value")]
+    knobs = [key for key in dict.fromkeys(k for row in rows for k in row) if key not in ("trial", "value", "stopped")]
     knobs = [knob for knob in knobs if len({str(row.get(knob)) for row in rows}) > 1]
     figure, ax = canvas(max(7.6, 1.5 * (len(knobs) + 1)), 4.2)
     dress(ax)
@@ -34,16 +37,17 @@ def draw_sweep(rows: Sequence[Mapping[str, Any]]) -> Figure:
     columns = [_axis(ax, x, name, [row.get(knob) for row in rows]) for x, (knob, name) in enumerate(zip(knobs, _short(knobs), strict=True))]
     columns.append(_axis(ax, len(knobs), "held-out (%)", [None if row["value"] is None else 100 * row["value"] for row in rows], log=False))
     order = sorted(range(len(rows)), key=lambda i: -1.0 if rows[i]["value"] is None else rows[i]["value"])
+    named = _apart(columns[-1], order[::-1])
     for i in order:
         value = rows[i]["value"]
         places = [column[i] for column in columns]
         x, y = _smooth([(k, p) for k, p in enumerate(places) if p is not None])
         colour = GREY if value is None else colours(shade(100 * value))
-        style = (0, (3, 2)) if value is None else "solid"
+        style = (0, (3, 2)) if value is None or rows[i].get("stopped") else "solid"
         ax.plot(
             x, y, color=colour, linewidth=2.2 if value is not None else 1.4, alpha=0.9, linestyle=style, solid_capstyle="round", zorder=3
         )
-        if places[-1] is not None:
+        if i in named:
             ax.annotate(
                 f"trial {rows[i]['trial']}",
                 (len(knobs), places[-1]),
@@ -56,6 +60,15 @@ def draw_sweep(rows: Sequence[Mapping[str, Any]]) -> Figure:
     ax.set_xlim(-0.35, len(knobs) + 0.45)
     ax.set_ylim(-0.06, 1.17)
     return figure
+
+
+def _apart(heights: Sequence[float | None], order: Sequence[int]) -> set[int]:
+    """Which lines have room for their name beside the last axis; of those too near to each other the first in this order."""
+    taken: dict[int, float] = {}
+    for i in order:
+        if (height := heights[i]) is not None and all(abs(height - other) > ROOM for other in taken.values()):
+            taken[i] = height
+    return set(taken)
 
 
 def _axis(ax: Axes, x: int, name: str, values: Sequence[Any], log: bool = True) -> list[float | None]:

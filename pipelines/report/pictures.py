@@ -125,10 +125,10 @@ def ingredients(story: Story) -> Picture | None:
 
 
 def sweep(story: Story) -> Picture | None:
-    """Every trial through its knobs to its held-out accuracy."""
+    """Every trial through its knobs to its held-out accuracy; of a search also those that are no ingredients."""
     from components.figures.sweep import draw_sweep
 
-    rows: list[dict[str, Any]] = [
+    rows: list[dict[str, Any]] = [dict(row) for row in story.searched] or [
         {
             "trial": t.index,
             **{path: _plain(v) for path, v in t.point.items()},
@@ -136,11 +136,10 @@ def sweep(story: Story) -> Picture | None:
         }
         for t in story.trials
     ]
-    if len(rows) < 2 or not any(t.point for t in story.trials):  # of what a search found the plan knows no knobs
+    if len(rows) < 2 or not any(row.keys() - {"trial", "value", "stopped"} for row in rows):
         return None
-    caption = (
-        f"{len(rows)} trials; the bluer the line, the better on held-out data. Dashed: did not finish. Knobs that never vary are left out."
-    )
+    dashed = "stopped early, or failed" if story.searched else "did not finish"
+    caption = f"{len(rows)} trials; the bluer the line, the better on held-out data. Dashed: {dashed}. Knobs that never vary are left out."
     return Picture("sweep", "The sweep", caption, draw_sweep(rows), rows)
 
 

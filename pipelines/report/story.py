@@ -8,6 +8,8 @@ from typing import Any
 
 from infra.dag import Node, children
 from infra.finished import Finished
+from infra.search import FAILED, STOPPED
+from infra.space import Point
 from infra.store import Record
 from pipelines.report.compare import Comparison
 from pipelines.report.story_types import Candidate, DataCard, Failure, Model, Shown, Split, Stage, Story, Totals, Trial, Winner
@@ -83,8 +85,17 @@ class Teller:
             outcome = self.finished.failures.get(self.finished.fingerprints.key(trial))
             failure = self.finished.store.failure(self.finished.fingerprints.key(trial)) if record is None else None
             status = "finished" if record else (outcome.kind or outcome.state) if outcome else str((failure or {}).get("kind", "missing"))
-            found.append(Trial(i, knobs(trial), correct, n, status, record.seconds if record else None, self.uri(trial), self.digest(trial)))
+            found.append(Trial(i, knobs(trial.point), correct, n, status, record.seconds if record else None, self.uri(trial), self.digest(trial)))
         return tuple(found)
+
+    def searched(self) -> tuple[Mapping[str, Any], ...]:
+        """All trials of the plan's searches, of which the other trials are the best."""
+        nodes = {self.finished.fingerprints.key(node): node for node in self.finished.plan.nodes() if node.search}
+        found = [trial for node in nodes.values() if self.record(node) for trial in self.finished.value(node)]
+        return tuple(
+            {"trial": t["index"], **knobs(t["point"]), "stopped": t["state"] == STOPPED, "value": t["value"] if t["state"] != FAILED else None}
+            for t in found
+        )
 
     def search(self) -> tuple[Candidate, ...]:
         node = self.comparison.node(self.comparison.winner)
@@ -140,9 +151,9 @@ class Teller:
         return Totals(len(self.comparison.trials), causes, self.finished.retries, hits, taken, spent, stored)
 
 
-def knobs(trial: Node) -> dict[str, Any]:
+def knobs(point: Point) -> dict[str, Any]:
     """The point of a trial without its seeds, which nobody tunes."""
-    return {path: value for path, value in trial.point.items() if not path.endswith(".seed")}
+    return {path: value for path, value in point.items() if not path.endswith(".seed")}
 
 
 def story_of(finished: Finished, study: str, preset: str, command: str) -> Story:
@@ -159,7 +170,7 @@ def story_of(finished: Finished, study: str, preset: str, command: str) -> Story
         study=study, preset=preset, command=command, task=comparison.on.name, created=time.strftime("%Y-%m-%d %H:%M"),
         table=teller.table.rows, splits=teller.splits(), models=models, baseline=comparison.baseline,
         winner=Winner(comparison.winner, uri, teller.digest(final), LOAD.format(uri=uri) if uri else ""),
-        trials=teller.trials(), search=teller.search(), cosines=teller.cosines(), stages=teller.stages(), digests=digests,
+        trials=teller.trials(), searched=teller.searched(), search=teller.search(), cosines=teller.cosines(), stages=teller.stages(), digests=digests,
         environment=dict(record.environment) if record else {}, failures=teller.failures(), totals=teller.totals(), data=teller.cards(),
         notes=(*teller.table.notes, *([comparison.on.caveat] if comparison.on.caveat else [])),
         noun=comparison.on.noun, exhibits=teller.exhibits(), advises=comparison.advises,

@@ -69,6 +69,12 @@ def test_the_sweep_leaves_out_knobs_that_never_vary() -> None:
     assert ">same<" not in style.svg(draw_sweep(SWEEP), "sweep")
 
 
+def test_names_that_would_lie_on_each_other_are_left_out_and_the_best_is_there() -> None:
+    rows = [{"trial": i, "value": value, "lr": 10.0**-i, "stopped": value < 0.8} for i, value in enumerate((0.5, 0.896, 0.9, 0.7))]
+    drawn = style.svg(draw_sweep(rows), "sweep")
+    assert [f">trial {i}<" in drawn for i in range(4)] == [True, False, True, True] and drawn.count("stroke-dasharray") == 2
+
+
 def test_threads_draw_the_same_pictures() -> None:
     alone = [style.svg(draw(), name) for name, draw, _ in DRAWN]
     with ThreadPoolExecutor(4) as pool:
