@@ -85,10 +85,11 @@ def search(
 
 
 def trial(found: Node) -> Node:
-    """A trial of a search, as its first draw would make it: what one takes all take, at most. Any other node is returned as it is."""
+    """A trial of a search, at the first random point of its searcher's seed. Any other node is returned as it is."""
     if found.search is None:
         return found
-    return Node(found.fn, place(found.arguments, draw(found.search.over, 1, seed=0)[0]), found.on, None, found.label)
+    (point,) = draw(found.search.over, 1, seed=found.search.searcher.seed)
+    return Node(found.fn, place(found.arguments, point), found.on, None, found.label)
 
 
 def top(found: Node, k: int, *, stopped: bool = False) -> list[Node]:

@@ -78,9 +78,9 @@ class Node:
         return "search" if self.search else self.fn.__name__
 
     @property
-    def trials(self) -> int:
-        """How many it makes, or is."""
-        return self.search.n if self.search else 1 if self.sweep else 0
+    def calls(self) -> int:
+        """How many calls of `fn` it stands for."""
+        return self.search.n if self.search else 1
 
     @property
     def makes_checkpoint(self) -> bool:

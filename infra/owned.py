@@ -21,13 +21,9 @@ SWEPT: dict[str, float] = {}  # when this process looked last
 def owned(parent: Path, prefix: str, mode: int = 0o777) -> tuple[Path, int]:
     """A new folder `prefix...` in `parent`, and a descriptor that keeps it locked while it is open, at the longest until this process ends.
 
-    Folders of this prefix that nobody holds are removed first, by one process once a minute at most: a job of seconds looks at no others'.
-    Where a file system knows no locks, none is.
+    Those of this prefix that nobody holds are removed first. Where a file system knows no locks, none is.
     """
-    if time.monotonic() - SWEPT.get(str(parent / prefix), -EVERY) >= EVERY:
-        SWEPT[str(parent / prefix)] = time.monotonic()
-        for left in parent.glob(f"{glob.escape(prefix)}*"):
-            _sweep(left)
+    sweep(parent, prefix)
     while True:
         folder = parent / f"{prefix}{uuid.uuid4().hex[:12]}"
         folder.mkdir(mode)
@@ -38,6 +34,14 @@ def owned(parent: Path, prefix: str, mode: int = 0o777) -> tuple[Path, int]:
             if folder.exists():
                 return folder, lock
             os.close(lock)  # another process took it for a leftover before it was locked
+
+
+def sweep(parent: Path, prefix: str) -> None:
+    """Remove the folders of this prefix that nobody holds, once a minute at most: a job of seconds looks at no others'."""
+    if time.monotonic() - SWEPT.get(str(parent / prefix), -EVERY) >= EVERY:
+        SWEPT[str(parent / prefix)] = time.monotonic()
+        for left in parent.glob(f"{glob.escape(prefix)}*"):
+            _sweep(left)
 
 
 def _sweep(folder: Path) -> None:

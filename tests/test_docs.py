@@ -183,4 +183,4 @@ def test_example_studies_run(study: str, sources: tuple[Path, dict[str, str]], t
     assert "digits %" in done.stdout
     if study == "hunt":  # the best of a search are its candidates, and its picture is of all
         (rows,) = [path.read_text().splitlines() for path in (tmp_path / "store" / "reports").glob("*/figures/sweep.csv")]
-        assert rows[0].startswith("trial,update.lr,") and len(rows) == 4
+        assert rows[0].startswith("trial,update.lr,") and sorted(row.partition(",")[0] for row in rows[1:]) == ["", "0", "1"]

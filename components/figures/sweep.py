@@ -20,7 +20,8 @@ ROOM = 0.035  # of the height of an axis, for a name
 def draw_sweep(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """One axis for each knob that varies, logarithmic where its values span more than a decade, and one for the outcome.
 
-    rows: trial, value (a share, or None where there is none), stopped (optional: whether early), and a column for each knob: a number, text or None.
+    rows: trial (its number, or None for no name), value (a share, or None where there is none), stopped (whether early, optional), and a
+    column for each knob: a number, text or None.
     """
     from matplotlib.colors import LinearSegmentedColormap, Normalize
 
@@ -37,7 +38,7 @@ def draw_sweep(rows: Sequence[Mapping[str, Any]]) -> Figure:
     columns = [_axis(ax, x, name, [row.get(knob) for row in rows]) for x, (knob, name) in enumerate(zip(knobs, _short(knobs), strict=True))]
     columns.append(_axis(ax, len(knobs), "held-out (%)", [None if row["value"] is None else 100 * row["value"] for row in rows], log=False))
     order = sorted(range(len(rows)), key=lambda i: -1.0 if rows[i]["value"] is None else rows[i]["value"])
-    named = _apart(columns[-1], order[::-1])
+    named = _apart(columns[-1], [i for i in order[::-1] if rows[i]["trial"] is not None])
     for i in order:
         value = rows[i]["value"]
         places = [column[i] for column in columns]

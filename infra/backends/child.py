@@ -15,6 +15,7 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from infra import settings
@@ -24,6 +25,7 @@ from infra.secrets import redact
 from infra.worker import source_root
 
 Event = tuple[str, Any]
+STOP = bytes(ForkingPickler.dumps(("stop",)))
 
 
 class Child:
@@ -42,8 +44,8 @@ class Child:
         self.process.start()
         other.close()
         threading.Thread(target=self._read, args=(self.pipe,), name="backend-events", daemon=True).start()
-        self.messages: queue.Queue[tuple[Any, ...]] = queue.Queue()
-        self._writer = threading.Thread(target=self._write, args=(self.pipe, self.messages), name="backend-messages", daemon=True)
+        self._messages: queue.Queue[bytes] = queue.Queue()
+        self._writer = threading.Thread(target=self._write, args=(self.pipe, self._messages), name="backend-messages", daemon=True)
         self._writer.start()
 
     def _read(self, pipe: Connection) -> None:
@@ -55,19 +57,23 @@ class Child:
                 event = ("lost", "it was killed, or crashed")
             self.events.put(event)
 
-    def _write(self, pipe: Connection, messages: queue.Queue[tuple[Any, ...]]) -> None:
+    def _write(self, pipe: Connection, messages: queue.Queue[bytes]) -> None:
         """A thread of its own, for a large sweep fills the pipe until the child takes it."""
-        message: tuple[Any, ...] = ()
+        message = b""
         with contextlib.suppress(OSError):  # it went away, which whoever reads is told
-            while message[:1] != ("stop",):
+            while message != STOP:
                 message = messages.get()
-                pipe.send(message)
+                pipe.send_bytes(message)
 
     def submit(self, job: Job) -> None:
-        self.messages.put(("job", job))
+        self._send("job", job)
 
     def submit_sweep(self, jobs: Sequence[Job], pack: int) -> None:
-        self.messages.put(("sweep", list(jobs), pack))
+        self._send("sweep", list(jobs), pack)
+
+    def _send(self, *message: Any) -> None:
+        """Raises here, in the caller, what cannot be pickled."""
+        self._messages.put(bytes(ForkingPickler.dumps(message)))
 
     def lost(self, reason: str) -> BackendLost:
         """The error that says why, where to look and how to go on."""
@@ -78,12 +84,13 @@ class Child:
         """End the child: ask, wait, then kill, with whatever it started and left behind."""
         if self.process is None:
             return
-        self.messages.put(("stop",))
+        self._messages.put(STOP)
         wait([self.process.sentinel], patience)
         with contextlib.suppress(ProcessLookupError):  # before the child is reaped, so that the group is still its own
             os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.kill()  # it may not have had a group of its own yet
         self.process.join()
-        self._writer.join(patience)
+        self._writer.join(10.0)
         self.pipe.close()
 
 

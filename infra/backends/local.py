@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from infra import notice, settings
-from infra.backends.child import Child
+from infra.backends.child import STOP, Child
 from infra.course import conduct
 from infra.job import Job, Outcome
 from infra.worker import execute, source_root
@@ -61,7 +61,7 @@ class Local(Child):
         if event[0] == "lost" and self._queue:
             self.process.join()
             event = ("outcome", Outcome(self._queue[0].key, "lost", f"its process ended with {self.process.exitcode}"))
-            self.messages.put(("stop",))
+            self._messages.put(STOP)
             self.start()
         if event[0] == "outcome":
             self._queue.pop(0)

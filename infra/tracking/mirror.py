@@ -27,7 +27,7 @@ from infra import settings
 from infra.errors import StoreError
 from infra.secrets import redact
 from infra.store.place import Place
-from infra.tracking.database import SCHEME
+from infra.tracking import database
 from infra.tracking.journal import Line, lines
 from infra.tracking.owed import adopt, note, settle
 from infra.tracking.sent import Sent
@@ -43,7 +43,7 @@ MOST = 60.0  # seconds that the end of a run waits for a mirror that gets on; wh
 
 def local(store: str | os.PathLike[str]) -> str:
     """The tracking URI of a store on this disk: `mlflow ui --backend-store-uri` opens it."""
-    return f"{SCHEME}{Path(store).absolute()}/mlflow.db"
+    return f"{database.SCHEME}{Path(store).absolute()}/mlflow.db"
 
 
 class Mirror:
@@ -167,9 +167,8 @@ class _Follower:
         from infra.tracking.replica import Replica
 
         configure()
-        artifacts = ""
-        if self.tracking.startswith(SCHEME):
-            artifacts = Path(self.tracking.removeprefix(SCHEME)).parent.joinpath("mlflow").absolute().as_uri()
+        path = database.file(self.tracking)
+        artifacts = path.parent.joinpath("mlflow").absolute().as_uri() if path else ""
         there = Entities(self.tracking, name=self.folder.name, experiment=self.experiment, artifacts=artifacts)
         self.replica = Replica(there, self.folder)
         for line in lines(self.folder):

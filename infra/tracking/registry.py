@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from typing import Any
 
 from infra.errors import StoreError
 from infra.secrets import redact
+from infra.tracking import database
 
 
 def aliased(tracking: str) -> list[str]:
@@ -52,7 +52,7 @@ def registered(tracking: str, name: str, folder: str) -> str:
     """
     if (found := NAME.fullmatch(name)) is None:
         raise ValueError(f"{name!r} names no registered model; write models:/NAME/VERSION or models:/NAME@ALIAS")
-    if tracking.startswith("sqlite:///") and not os.path.exists(tracking.removeprefix("sqlite:///")):
+    if (path := database.file(tracking)) and not path.exists():
         raise ValueError(f"{tracking}: there is no such database to know {name}; give --tracking, the address of the MLflow that does")
     import mlflow
     from mlflow.exceptions import MlflowException

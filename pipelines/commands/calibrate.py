@@ -48,7 +48,7 @@ class Short:
 
 def stepped(node: Node) -> int:
     """How many nodes with steps there are among the node and what it descends from."""
-    return sum(max(1, above.trials) for above in Plan({"": node}).nodes() if "steps" in above.arguments)
+    return sum(above.calls for above in Plan({"": node}).nodes() if "steps" in above.arguments)
 
 
 def measure(store: Store, plan: Plan, nodes: Sequence[Node]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from infra.errors import OK, PARTIAL
 from infra.store.gc import IN_USE, SERVED, Waste, collect, plan
 from infra.store.store import Store
+from infra.tracking import database
 from pipelines.commands import studies
 from pipelines.commands.session import command_line, named, open_store, tracking_uri
 from pipelines.commands.studies import Where, option, parse
@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
 def aliased(store: Store, tracking: str) -> list[str]:
     """What the registry names, where there is one."""
     uri = tracking_uri(studies.Options(tracking=tracking), store)
-    if not uri or (uri.startswith("sqlite:///") and not os.path.exists(uri.removeprefix("sqlite:///"))):
+    if not uri or ((path := database.file(uri)) and not path.exists()):
         return []
     from infra.tracking.registry import aliased
 

@@ -105,6 +105,8 @@ class Outlook:
                 if len(row.why) < REASONS and (why := self.why(node)) not in row.why:
                     row.why.append(why)
         self.cost.read += sum(self.below.get(address, 0) for address in read)  # once: a machine keeps what it decoded
+        if any(node.search and self.schedule.state[key] == "pending" for key, node in self.schedule.nodes.items()):
+            self.notes.append("a search counts with all of its trials, each to its end: at most that, and less where it stops some or finds them")
         return list(found.values())
 
     def _cost(self, row: Stages, node: Node) -> None:
@@ -118,12 +120,12 @@ class Outlook:
             self.cost.read += self._input(child)
 
     def seconds(self, node: Node) -> tuple[float | None, list[str]]:
-        """What a stage takes, and where its relatives ran; those of a calibration where the store has none. A search: all its trials to the end."""
-        one, times = trial(node), max(1, node.trials)
+        """What a stage takes, and where its relatives ran; those of a calibration where the store has none."""
+        one = trial(node)
         roots, steps = self.ancestors.roots(one), one.arguments.get("steps")
         for relatives in (self.relatives, self.calibrated):
             if (seconds := relatives.seconds(one.function, roots, steps)) is not None:
-                return times * seconds, relatives.hosts(one.function, roots)
+                return node.calls * seconds, relatives.hosts(one.function, roots)
         return None, []
 
     def unknown(self) -> list[Node]:
@@ -136,14 +138,15 @@ class Outlook:
 
     def size(self, node: Node) -> int | None:
         """The bytes that a stage is going to keep."""
-        one, times = trial(node), max(1, node.trials)
+        one = trial(node)
         roots = self.ancestors.roots(one)
         kept = self.relatives.size(one.function, roots)
         kept = self.calibrated.size(one.function, roots) if kept is None else kept
-        return None if kept is None else times * kept
+        return None if kept is None else node.calls * kept
 
     def _input(self, node: Node) -> int:
-        """The bytes that a stage reads which takes this node; 0 where they are not known."""
+        """The bytes that a stage reads which takes this node, of a search one trial; 0 where they are not known."""
+        node = trial(node)
         key = self.fingerprints.key(node)
         if key not in self._sizes:
             record = self.relatives.record(key) if self.schedule.state.get(key) == "hit" else None
@@ -192,10 +195,10 @@ def main(argv: Sequence[str]) -> int:
         measure(store, plan, outlook.unknown())
         outlook = Outlook(store, plan, rates, options.on)
         stages = outlook.stages()
-    trials = {key: node.trials for key, node in outlook.schedule.nodes.items()}
+    trials = {key: node.calls for key, node in outlook.schedule.nodes.items() if node.sweep or node.search}
     facts: dict[str, Any] = {
         "study": asked.name, "preset": asked.preset, "store": outlook.store.url, "stages": [dataclasses.asdict(row) for row in stages],
-        "to_run": sum(row.to_run for row in stages), "trials": sum(node.trials for node in plan.nodes()),
+        "to_run": sum(row.to_run for row in stages), "trials": sum(node.calls for node in plan.nodes() if node.sweep or node.search),
         "trials_to_run": sum(count for key, count in trials.items() if outlook.schedule.state[key] == "pending"), "cost": outlook.cost.facts(),
         "cpus": options.cpus or os.cpu_count() or 1, "seconds": total([row.seconds for row in stages]), "bytes": total([row.bytes for row in stages]),
         "notes": outlook.notes,

@@ -128,13 +128,11 @@ def sweep(story: Story) -> Picture | None:
     """Every trial through its knobs to its held-out accuracy; of a search also those that are no ingredients."""
     from components.figures.sweep import draw_sweep
 
-    rows: list[dict[str, Any]] = [dict(row) for row in story.searched] or [
-        {
-            "trial": t.index,
-            **{path: _plain(v) for path, v in t.point.items()},
-            "value": t.correct / t.n if t.correct is not None and t.n else None,
-        }
+    rows = [dict(row) for row in story.searched]
+    rows += [
+        {"trial": t.index, **{path: _plain(v) for path, v in t.point.items()}, "value": t.correct / t.n if t.correct is not None and t.n else None}
         for t in story.trials
+        if t.point or not story.searched
     ]
     if len(rows) < 2 or not any(row.keys() - {"trial", "value", "stopped"} for row in rows):
         return None

@@ -8,7 +8,7 @@ from typing import Any
 
 from infra.dag import Node, children
 from infra.finished import Finished
-from infra.search import FAILED, STOPPED
+from infra.search import FAILED, STOPPED, nth_best, ranking
 from infra.space import Point
 from infra.store import Record
 from pipelines.report.compare import Comparison
@@ -89,13 +89,24 @@ class Teller:
         return tuple(found)
 
     def searched(self) -> tuple[Mapping[str, Any], ...]:
-        """All trials of the plan's searches, of which the other trials are the best."""
-        nodes = {self.finished.fingerprints.key(node): node for node in self.finished.plan.nodes() if node.search}
-        found = [trial for node in nodes.values() if self.record(node) for trial in self.finished.value(node)]
+        """All trials of searches whose monitor sees a share that is to be large; those among the ingredients have the number that they have there."""
+        found: dict[str, list[Mapping[str, Any]]] = {}
+        for node in self.finished.plan.nodes():
+            metric = getattr(node.arguments["monitor"], "metric", None) if node.search else None
+            if metric and metric.ascending and self.record(node):
+                found[self.finished.fingerprints.key(node)] = self.finished.value(node)
+        numbers: dict[tuple[str, int], int] = {}
+        for i, trial in enumerate(self.comparison.trials):
+            if trial.fn is nth_best and (key := self.finished.fingerprints.key(trial.arguments["found"])) in found:
+                best = ranking(found[key], trial.arguments["stopped"])[trial.arguments["place"] :]
+                numbers |= {(key, one["index"]): i for one in best[:1]}
         return tuple(
-            {"trial": t["index"], **knobs(t["point"]), "stopped": t["state"] == STOPPED, "value": t["value"] if t["state"] != FAILED else None}
-            for t in found
-        )
+            {
+                "trial": numbers.get((key, one["index"])), **knobs(one["point"]), "stopped": one["state"] == STOPPED,
+                "value": one["value"] if one["state"] != FAILED else None,
+            }
+            for key, trials in found.items() for one in trials
+        )  # fmt: skip
 
     def search(self) -> tuple[Candidate, ...]:
         node = self.comparison.node(self.comparison.winner)

@@ -164,7 +164,7 @@ class Story:
     winner: Winner
     baseline: str
     trials: tuple[Trial, ...] = ()
-    searched: tuple[Mapping[str, Any], ...] = ()  # the trials of searches: number, knobs, whether stopped early, and what their monitor saw
+    searched: tuple[Mapping[str, Any], ...] = ()  # trials of searches: number among `trials` or None, knobs, stopped, value
     search: tuple[Candidate, ...] = ()
     cosines: tuple[tuple[float, ...], ...] = ()  # between the trials' moves from their common start, in the order of `trials` that finished
     stages: tuple[Stage, ...] = ()

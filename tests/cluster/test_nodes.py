@@ -7,6 +7,7 @@ import os
 import random
 import re
 import signal
+import time
 from collections import Counter
 from typing import Any
 
@@ -73,21 +74,30 @@ def test_a_lost_node_costs_an_interval_and_the_soup_is_that_of_an_undisturbed_ru
 
 def test_a_trial_may_lose_more_nodes_than_it_may_crash(place: World) -> None:
     """Each time it has come further, and its node is gone; it goes on from what the bucket has, which lacks at most the state that was on its way."""
-    losses = 7
+    losses, seconds = 7, list[float]()
+
+    def kept() -> int:
+        """The process that works, once the bucket has a state of it."""
+        return pid if (pid := running(place)) in {pid for _, pid in states(place, "often")} else 0
+
     with place.toys("often", 0.5, trials=2, to=250, pause=0.1) as process:
         for _ in range(losses):
-            place.until(process, "often", lambda: running(place) in {pid for _, pid in states(place, "often")})
-            place.nodes.kill(where(place, running(place)))
+            pid = place.until(process, "often", kept)
+            place.nodes.kill(where(place, pid))
+            gone = time.monotonic()
             place.nodes.add()
+            place.until(process, "often", lambda pid=pid: running(place) not in (0, pid))  # type: ignore[misc]
+            seconds.append(round(time.monotonic() - gone, 1))
         place.ended(process, "often")
+    print("seconds from the end of a node to the trial's next step elsewhere", seconds)
     values = sorted((record.result["value"] for record in place.records("often").values()), key=lambda value: value[0])
     assert values == [expected(0, 250), expected(1, 250)]
     lost = resumed(told(place, "step-0"))
     assert len(lost) == losses
-    kept = [step for step, _ in told(place, "state-0")]
+    states_at = [step for step, _ in told(place, "state-0")]
     print("steps lost with each node", [reached - again for reached, again in lost])
     for reached, again in lost:
-        assert sum(again < step <= reached for step in kept) <= 1, (reached, again, kept)
+        assert sum(again < step <= reached for step in states_at) <= 1, (reached, again, states_at)
 
 
 def running(world: World, name: str = "step-0") -> int:

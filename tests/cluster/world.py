@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -26,6 +26,7 @@ from tests.infra.processes import reaped
 from tests.infra.tracking.server import Server as Mlflow
 from tests.s3.seaweed import Server, served, weed
 
+T = TypeVar("T")
 Begun = contextlib.AbstractContextManager[subprocess.Popen[bytes]]
 LIMIT = 400.0  # seconds after which a command counts as hanging
 SOUP = (
@@ -111,12 +112,13 @@ class World:
                 told += events(Path(folder, name))
         return sorted(told, key=lambda event: event["at"])
 
-    def until(self, process: subprocess.Popen[bytes], store: str, ready: Callable[[], bool]) -> None:
-        """Wait for something that a living command brings about."""
+    def until(self, process: subprocess.Popen[bytes], store: str, ready: Callable[[], T]) -> T:
+        """Something that a living command brings about, once it is there."""
         until = time.monotonic() + LIMIT
-        while not ready():
+        while not (found := ready()):
             assert process.poll() is None and time.monotonic() < until, f"it ended before: {self.said(store)}"
             time.sleep(0.1)
+        return found
 
     def finish(self, store: str, words: Sequence[str] = SOUP, **where: str) -> None:
         with self.command(store, words, **where) as process:

@@ -8,6 +8,7 @@ import json
 import ssl
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ class Kubernetes:
         self.cluster = {"metadata": {"name": NAME, "namespace": NAMESPACE}, "spec": spec}
         for group in spec["workerGroupSpecs"]:
             group["replicas"] = 0
-        self.pods, self._begin, self._threads = [self._pod("head", "headgroup")], begin, list[threading.Thread]()
+        self.pods, self._begin = [self._pod("head", "headgroup")], begin
+        self._pool, self._started = ThreadPoolExecutor(16), list[Future[None]]()
         cert, key = certificate(folder)
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Answers", (Answers,), {"kubernetes": self}))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -50,11 +52,7 @@ class Kubernetes:
         own = {"RAY_KUBERAY_CA_CERT_PATH": cert, "RAY_KUBERAY_CLIENT_CERT_PATH": cert, "RAY_KUBERAY_CLIENT_KEY_PATH": key}
         api = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT_HTTPS": str(self._server.server_port)}
         self.environment = {**own, **api, "RAY_CLUSTER_NAME": NAME, "RAY_CLUSTER_NAMESPACE": NAMESPACE}
-        self._thread(self._server.serve_forever)
-
-    def _thread(self, work: Callable[[], None]) -> None:
-        self._threads.append(threading.Thread(target=work, daemon=True))
-        self._threads[-1].start()
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def _pod(self, name: str, group: str) -> dict[str, Any]:
         labels = {"ray.io/cluster": NAME, "ray.io/node-type": "head" if group == "headgroup" else "worker", "ray.io/group": group}
@@ -70,7 +68,7 @@ class Kubernetes:
             name, limits = group["groupName"], group["template"]["spec"]["containers"][0]["resources"]["requests"]
             for number in range(sum(pod["metadata"]["labels"]["ray.io/group"] == name for pod in self.pods), group["replicas"]):
                 self.pods.append(self._pod(f"{name}-{number}", name))
-                self._thread(lambda pod=f"{name}-{number}", name=name, limits=limits: self._begin(pod, name, limits))  # type: ignore[misc]
+                self._started.append(self._pool.submit(self._begin, f"{name}-{number}", name, limits))
 
     @property
     def replicas(self) -> list[int]:
@@ -78,10 +76,11 @@ class Kubernetes:
         return [group["replicas"] for group in self.cluster["spec"]["workerGroupSpecs"]]
 
     def end(self) -> None:
+        """Raises what went wrong with a machine."""
         self._server.shutdown()
         self._server.server_close()
-        for thread in self._threads:
-            thread.join()
+        for started in self._started:
+            started.result()
 
 
 class Answers(http.server.BaseHTTPRequestHandler):

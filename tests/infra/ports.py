@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
-from collections.abc import Iterator
+import tempfile
+from pathlib import Path
 
-LAST = 32_000  # Linux gives away 32768 to 60999, and Ray's workers have 10002 to 19999
+FIRST, LAST = 20_000, 32_000  # Linux gives away 32768 to 60999, and Ray's workers have 10002 to 19999
+LOCKS = Path(tempfile.gettempdir(), "stockpot-ports")
 
 
 def taken(port: int) -> bool:
@@ -14,15 +17,17 @@ def taken(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def untaken(first: int) -> Iterator[int]:
-    """From a port on, each that nobody listens on."""
-    yield from (port for port in range(first, LAST) if not taken(port))
-    raise OSError(f"no port from {first} to {LAST} is free")
-
-
-_own = untaken(20_000 + os.getpid() * 8 % 11_000)
-
-
 def free() -> int:
-    """A port that nobody listens on, and that this process has not given before."""
-    return next(_own)
+    """A port that nobody listens on, and that is given to nobody else as long as this process lives."""
+    LOCKS.mkdir(exist_ok=True)
+    for port in range(FIRST + os.getpid() * 16 % (LAST - FIRST - 1000), LAST):
+        lock = os.open(LOCKS / str(port), os.O_CREAT | os.O_RDWR)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held by the descriptor, which is never closed
+        except BlockingIOError:
+            os.close(lock)
+            continue
+        if not taken(port):
+            return port
+        os.close(lock)
+    raise OSError(f"no port below {LAST} is free")

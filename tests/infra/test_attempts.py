@@ -47,7 +47,7 @@ def test_a_training_that_hangs_is_ended_and_goes_on_from_its_state(world: World,
 
 
 def test_a_training_that_looks_at_its_monitor_for_long_is_left_alone(world: World) -> None:
-    world.hung = 1.0
+    world.hung = 4.0
     finished = world.run(x=straying(world, "looks"))
     assert finished.exit_code == 0 and finished.retries == 0 and not world.journal("hung")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from components.models.heads import zero_shot
 from components.models.openclip import OpenClip, pretrained
 from components.objectives.classification import CrossEntropy
 from components.train import train
-from infra.dag import ASHA, Random, Resources, call, grid, search, sweep, top
+from infra.dag import ASHA, Node, Random, Resources, call, grid, search, sweep, top
 from infra.job import Job, Site
 from infra.space import Uniform
 from tests.infra.test_cluster import World, backend, world
@@ -71,17 +72,37 @@ def test_a_search_stops_groups_too(world: World) -> None:
         assert world.store.load(trial["key"]) == pytest.approx([3.0 * trial["point"]["scale"] * trial["step"], 2])
 
 
+INIT = call(zero_shot, model=call(pretrained, model=OpenClip()), classes=tuple("0123456789"), prompts=("the digit {}",))
+
+
+def training(on: Resources, **update: Any) -> Node:
+    """Ten steps, before the eighth of which something happens."""
+    deadly = Deadly(lr=1e-3, batch=24, warmup=3, at=7, **update)
+    return call(train, on=on, init=INIT, data=Split(Digits(), 0.0, 0.3), objective=CrossEntropy(mixup=0.3), update=deadly, steps=10)
+
+
+def assert_close(one: Any, two: Any, base: Any) -> None:
+    """Two checkpoints are the same but for rounding, and not that from which they began."""
+    alone, before = dict(one.tensors()), dict(base.tensors())
+    for key, value in two.tensors():
+        np.testing.assert_allclose(value, alone[key], rtol=1e-5, atol=1e-6, err_msg=key)
+    assert any(not np.array_equal(before[key], value) for key, value in alone.items())
+
+
 def test_two_workers_of_which_one_is_killed_train_what_one_does(world: World) -> None:
     world.every = 0.0
-    init = call(zero_shot, model=call(pretrained, model=OpenClip()), classes=tuple("0123456789"), prompts=("the digit {}",))
-    update = {"lr": 1e-3, "batch": 24, "warmup": 3, "at": 7}
-    one, two = (
-        call(train, on=on, init=init, data=Split(Digits(), 0.0, 0.3), objective=CrossEntropy(mixup=0.3), update=Deadly(**update, **more), steps=10)
-        for on, more in ((Resources(), {"accumulation": 2}), (TWO, {"kill": str(world.folder / "kill")}))
-    )
+    one, two = training(Resources(), accumulation=2), training(TWO, kill=str(world.folder / "kill"))
     finished = world.run(one=one, two=two)
     assert finished.exit_code == 0 and finished.retries == 1 and [event["step"] for event in world.journal("restored")] == [7]
-    alone, base = dict(finished.value(one).tensors()), dict(finished.value(init).tensors())
-    for key, value in finished.value(two).tensors():
-        np.testing.assert_allclose(value, alone[key], rtol=1e-5, atol=1e-6, err_msg=key)
-    assert any(not np.array_equal(base[key], value) for key, value in alone.items())
+    assert_close(finished.value(one), finished.value(two), finished.value(INIT))
+
+
+def test_one_goes_on_with_what_two_have_left(world: World) -> None:
+    """As where the same command is given again with another `--on.workers`."""
+    world.every = 0.0
+    halted = {"kill": str(world.folder / "halt"), "halts": True}
+    assert world.run(x=training(TWO, **halted)).exit_code == 5
+    again, whole = training(Resources(), **halted), training(Resources())
+    finished = world.run(again=again, whole=whole)
+    assert finished.exit_code == 0 and [event["step"] for event in world.journal("restored")] == [7]
+    assert_close(finished.value(whole), finished.value(again), finished.value(INIT))

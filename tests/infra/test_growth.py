@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -29,6 +30,7 @@ from tests.infra.toys import accelerators, number
 pytestmark = pytest.mark.cluster
 
 HEAD = 51 * "f" + 5 * "0"  # as Ray's provider of such machines calls it
+L4 = r'"{\"accelerator_type:L4\": 1}"'  # as the manifest's comment has it
 WAIT = 120.0  # seconds for a process on a busy machine
 
 
@@ -53,11 +55,11 @@ class Machines:
 
     def __init__(self) -> None:
         self.folder, self.port = Path(tempfile.mkdtemp(prefix="gr-")), free()
-        self.address, self.processes = f"127.0.0.1:{self.port}", list[subprocess.Popen[bytes]]()
+        self.address, self.processes, self._numbers = f"127.0.0.1:{self.port}", list[subprocess.Popen[bytes]](), itertools.count()
 
     def start(self, *words: str, **environment: str) -> None:
         own = ["--node-ip-address=127.0.0.1", "--object-store-memory=80000000", "--disable-usage-stats", "--block"]
-        with open(log := self.folder / f"{len(self.processes)}.log", "wb") as file:
+        with open(log := self.folder / f"{next(self._numbers)}.log", "wb") as file:
             command = [self.ray, "start", *words, *own]
             process = subprocess.Popen(command, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
         self.processes.append(process)
@@ -142,11 +144,13 @@ def kuberay(machines: Machines, folder: Path, **withheld: str) -> Iterator[Kuber
     from ray.autoscaler.v2.sdk import get_cluster_status
 
     def begin(pod: str, group: str, limits: dict[str, Any]) -> None:
-        sizes = [f"--num-cpus={limits['cpu']}", f"--num-gpus={limits.get('nvidia.com/gpu', 0)}"]
+        sizes = [f"--num-cpus={limits['cpu']}", *(["--num-gpus=1", '--resources={"accelerator_type:L4": 1}'] if group == "gpu" else ["--num-gpus=0"])]
         machines.start(f"--address={machines.address}", *sizes, **own, RAY_CLOUD_INSTANCE_ID=pod, RAY_NODE_TYPE_NAME=group)
 
     own = {"RAY_enable_autoscaler_v2": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
     api = Kubernetes(ROOT / "infra" / "deploy" / "ray_job.yaml", folder, begin)
+    assert f"{{resources: '{L4}'}}" in (ROOT / "infra" / "deploy" / "ray_job.yaml").read_text()
+    api.cluster["spec"]["workerGroupSpecs"][0]["rayStartParams"] = {"resources": L4}
     try:
         machines.head("--no-monitor", **own, **{**api.environment, **withheld}, RAY_CLOUD_INSTANCE_ID="head", RAY_NODE_TYPE_NAME="headgroup")
         api.patch([{"path": "/spec/workerGroupSpecs/1/replicas", "value": 1}])
@@ -163,13 +167,14 @@ def kuberay(machines: Machines, folder: Path, **withheld: str) -> Iterator[Kuber
 def test_a_cluster_of_kuberay_is_as_large_as_its_ray_cluster_says(machines: Machines, tmp_path: Path) -> None:
     with kuberay(machines, tmp_path) as api:
         world = Told(tmp_path, machines.address)
-        wish, large = call(accelerators, on=GPU, label="wish"), call(number, on=Resources(gpus=2), value=1, label="large")
-        named = call(number, on=Resources(gpus=1, accelerator="L4", cpus=9), value=2, label="named")
-        finished = world.run(wish=wish, large=large, named=named)
+        wish = call(accelerators, on=Resources(gpus=1, accelerator="L4", exact=False), label="wish")
+        wants = {"large": Resources(gpus=2), "other": Resources(gpus=1, accelerator="A100")}
+        large, other = (call(number, on=on, value=on.gpus, label=name) for name, on in wants.items())
+        finished = world.run(wish=wish, large=large, other=other)
     assert finished.value(wish) == "0" and api.replicas == [1, 1]
     assert {failure.error for failure in finished.failures.values()} == {
         "large needs 2 GPU on one node, the cluster can grow to at most 1 GPU on one (16 GPU in all); ask for less (--on)",
-        "named needs 9 CPU on one node, the cluster can grow to at most 4 CPU on one (96 CPU in all); ask for less (--on)",
+        "other needs accelerator A100, the cluster can grow to no accelerator A100; ask for less (--on)",
     }
     assert "wish needs 1 GPU, the cluster has 0 GPU; it can grow to 96 CPU and 16 GPU" in world.waits
 

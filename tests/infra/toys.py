@@ -133,8 +133,8 @@ def strays(step: int, to: int, marker: str, how: str, *, run: Any) -> list[float
             if how == "told":
                 os.kill(os.getpid(), signal.SIGTERM)
             elif how == "looks":
-                for _ in range(25):
-                    time.sleep(0.1)
+                for _ in range(12):
+                    time.sleep(0.5)
                     run.alive()
             elif how == "hangs":
                 time.sleep(1000)
@@ -346,9 +346,10 @@ def shares(
 @revision(1)
 @dataclass(frozen=True)
 class Deadly(AdamW):
-    """The last process is killed before a step, where the file `kill` is not there yet."""
+    """The last process is killed before a step, or `halts` there, where the file `kill` is not there yet."""
 
     kill: str = ""
+    halts: bool = False
     at: int = 0
 
     def bind(self, bound: Any, trained: Any, steps: int, run: Any) -> Any:
@@ -358,6 +359,8 @@ class Deadly(AdamW):
         def deadly(n: int, step: int) -> Any:
             if step == self.at and self.kill and run.rank == run.world - 1 and not Path(self.kill).exists():
                 Path(self.kill).touch()
+                if self.halts:
+                    raise DataError("halted")
                 os.kill(os.getpid(), signal.SIGKILL)
             return draw(n, step)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.owned import owned
-from tests.infra.ports import free, taken, untaken
+from tests.infra.ports import free, taken
 
 KEY, GUEST, SECRET = "testkey", "guestkey", "testsecret"
 ACTIONS = {KEY: ["Admin", "Read", "Write", "List", "Tagging"], GUEST: ["Read", "Write", "List"]}  # whom an administrator writes for, a bucket is made
@@ -111,7 +111,7 @@ def weed() -> str | None:
 @contextmanager
 def served(program: str, memory: str = "600MiB", first: int = 0) -> Iterator[Server]:
     """A server in a folder of its own, with one bucket; all of it ends with the block, and what a killed process left goes with the next."""
-    ports = list(itertools.islice(untaken(first), len(PORTS))) if first else [free() for _ in PORTS]
+    ports = list(itertools.islice((port for port in itertools.count(first) if not taken(port)), len(PORTS))) if first else [free() for _ in PORTS]
     folder, lock = owned(Path(tempfile.gettempdir()), "stockpot-weed-")
     try:
         server = Server(program, str(folder), ports, memory)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from infra import settings
 
 PATIENCE = 60.0  # seconds for a process on the head
+ASK = {"KUBERAY_REQUEST_TIMEOUT_S": "10"}  # Ray's own limit for a request to Kubernetes is as long as that
 Kind = tuple[Mapping[str, float], float]  # what a machine has, and how many like it there can be
 
 
@@ -31,21 +32,30 @@ def machines() -> list[dict[str, Any]]:
 
 def growth() -> tuple[Sequence[Kind] | None, bool]:
     """(what the cluster's autoscaler may start, None where it does not tell; whether there is one)."""
+    found: Sequence[Kind] | None = on_head(limits, **ASK)
+    return found, found is not None or bool(on_head(reported))
+
+
+def on_head(fn: Callable[[], Any], **environment: str) -> Any:
+    """What a function gives on the machine of the head; None where there is none that runs it."""
     head = next((node["NodeID"] for node in machines() if "node:__internal_head__" in node["Resources"]), None)
-    if head:
-        there = ray.remote(num_cpus=0, max_retries=0)(limits).options(scheduling_strategy=NodeAffinitySchedulingStrategy(head, soft=False))
-        with contextlib.suppress(RayError):
-            found: tuple[Sequence[Kind] | None, bool] = ray.get(there.remote(), timeout=PATIENCE)
-            return found
-    return None, False
+    if head is None:
+        return None
+    there = {"scheduling_strategy": NodeAffinitySchedulingStrategy(head, soft=False), "runtime_env": {"env_vars": environment}}
+    with contextlib.suppress(RayError):
+        return ray.get(ray.remote(num_cpus=0, max_retries=0)(fn).options(**there).remote(), timeout=PATIENCE)
+    return None
 
 
-def limits() -> tuple[Sequence[Kind] | None, bool]:
-    """The same, on the head itself."""
-    address = ray.get_runtime_context().gcs_address
-    if found := cluster_file(address.rpartition(":")[2]) or ray_cluster():
-        return kinds(found), True
-    return None, any(not kind.startswith("node_") for kind in [*old(), *new(address)])  # so are machines called that Ray itself did not start
+def limits() -> Sequence[Kind] | None:
+    """On the head: what its autoscaler goes by."""
+    found = cluster_file(ray.get_runtime_context().gcs_address.rpartition(":")[2]) or ray_cluster()
+    return kinds(found) if found else None
+
+
+def reported() -> bool:
+    """Whether machines are told of that are called otherwise than those that Ray's autoscalers did not start."""
+    return any(not kind.startswith("node_") for kind in [*old(), *new(ray.get_runtime_context().gcs_address)])
 
 
 def old() -> list[str]:
@@ -65,13 +75,12 @@ def new(address: str) -> list[str]:
 def cluster_file(port: str) -> Mapping[str, Any] | None:
     """The file with which the autoscaler of the head on this machine runs."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        words: list[str] = []
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
             words = path.read_text(errors="replace").split("\0")
-        said = dict(word.partition("=")[::2] for word in words if word.startswith("--"))
-        ours = any(word.endswith("monitor.py") for word in words) and said.get("--gcs-address", "").endswith(f":{port}")
-        if ours and (file := said.get("--autoscaling-config")):
-            return dict(yaml.safe_load(Path(file).expanduser().read_text()))
+            said = dict(word.partition("=")[::2] for word in words if word.startswith("--"))
+            ours = any(word.endswith("monitor.py") for word in words) and said.get("--gcs-address", "").endswith(f":{port}")
+            if ours and (file := said.get("--autoscaling-config")):
+                return dict(yaml.safe_load(Path(file).expanduser().read_text()))
     return None
 
 
@@ -81,7 +90,7 @@ def ray_cluster() -> Mapping[str, Any] | None:
     from ray.autoscaler._private.kuberay.node_provider import KubernetesHttpApiClient
 
     name, namespace = settings.ray_cluster()
-    with contextlib.suppress(OSError, ValueError):  # so are all errors of requests
+    with contextlib.suppress(OSError, ValueError, KeyError):  # so are all errors of requests, and what a RayCluster may lack
         resource = KubernetesHttpApiClient(namespace).get(f"rayclusters/{name}") if name else {}
         return _derive_autoscaling_config_from_ray_cr(resource) if resource.get("spec", {}).get("enableInTreeAutoscaling") else None
     return None

@@ -123,8 +123,6 @@ class Capacity:
         """Why a node can never run here, in a line; "" where it can, or could."""
         wanted, there = self._lacks(on, self.nodes)
         if wanted and self.grows:
-            named = any(name.startswith("accelerator_type:") for has, _ in self.growth or () for name in has)
-            on = on if named else replace(on, accelerator="")  # a RayCluster does not say which its GPUs are
             wanted, there = self._lacks(on, self.possible) if self.growth else ("", "")
         has = "this machine has" if self.local else "the cluster can grow to" if self.grows else "the cluster has"
         return f"needs {wanted}, {has} {there}; ask for less (--on){' or give --ray ADDRESS' if self.local else ''}" if wanted else ""

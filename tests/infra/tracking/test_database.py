@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from infra.tracking import database
 
 KILLED = """
 import os, sys
@@ -35,12 +40,13 @@ for last in map(int, sys.argv[2:]):
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9, "it came to its end"
     assert not os.path.exists(f"{sys.argv[1]}/{last}/mlflow.db")
-    makers = [os.fork() for _ in range(2)]  # the second fork is made by both
-    database.make(address)
-    names = [experiment.name for experiment in MlflowClient(tracking_uri=address).search_experiments()]
-    if not all(makers):
-        os._exit(names != ["Default"])
-    assert names == ["Default"] and all(os.waitpid(maker, 0)[1] == 0 for maker in makers)
+    makers = []
+    for _ in range(3):
+        makers.append(os.fork())
+        if not makers[-1]:
+            database.make(address)
+            os._exit([one.name for one in MlflowClient(tracking_uri=address).search_experiments()] != ["Default"])
+    assert all(os.waitpid(maker, 0)[1] == 0 for maker in makers)
 """
 
 
@@ -51,5 +57,34 @@ def test_a_database_whose_maker_was_killed_is_made_by_the_next(tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     for folder in tmp_path.iterdir():
         assert [path.name for path in folder.iterdir()] == ["mlflow.db"]
-        with sqlite3.connect(folder / "mlflow.db") as made:
+        with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as made:
             assert made.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("sqlite:////x/mlflow.db", "/x/mlflow.db"),
+        ("sqlite:////x/mlflow.db?timeout=20", "/x/mlflow.db"),
+        ("sqlite:///here.db", "here.db"),
+        ("sqlite:///:memory:", None),
+        ("sqlite://", None),
+        ("sqlite:///file:x?mode=memory&uri=true", None),
+        ("postgresql://me@host/x", None),
+        ("http://host:5000", None),
+    ],
+)
+def test_what_of_an_address_is_a_file(address: str, name: str | None) -> None:
+    found = database.file(address)
+    assert (found and str(found)) == name
+
+
+def test_a_folder_that_is_not_there_is_made_and_one_without_links_left_to_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    database.make(f"sqlite:///{tmp_path}/new/folder/mlflow.db")
+    assert [path.name for path in (tmp_path / "new" / "folder").iterdir()] == ["mlflow.db"]
+    monkeypatch.setattr(os, "link", refused)
+    database.make(f"sqlite:///{tmp_path}/mlflow.db")
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
