@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 FIRST, LAST = 20_000, 32_000  # Linux gives away 32768 to 60999, and Ray's workers have 10002 to 19999
-LOCKS = Path(tempfile.gettempdir(), "stockpot-ports")
+LOCKS = Path(tempfile.gettempdir(), f"stockpot-ports-{os.getuid()}")
 
 
 def taken(port: int) -> bool:
