@@ -35,6 +35,10 @@ class IntegrityError(Exception):
     exit_code = INTEGRITY
 
 
+class Unreached(ConnectionError):
+    """There is no cluster that can be joined; why, and what to do, in a line."""
+
+
 class BackendLost(Exception):
     """The processes that execute went away; what was recorded stays recorded."""
 

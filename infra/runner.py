@@ -209,6 +209,8 @@ class Runner:
     def _handle(self, kind: str, value: Any) -> None:
         if kind == "lost":
             raise self.backend.lost(str(value))
+        if kind == "unreached":
+            raise BackendLost(f"{value}: what was finished is kept, the same command goes on")
         if kind != "outcome":
             self.watch(kind, None, value=value)
             return

@@ -36,6 +36,12 @@ def default_cluster() -> str:
     return os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS", "")
 
 
+def forget_dashboard() -> None:
+    """Let Ray, where it looks for a cluster itself, not take the address of a dashboard for one."""
+    if os.environ.get("RAY_ADDRESS", "").startswith(("http://", "https://")):
+        del os.environ["RAY_ADDRESS"]
+
+
 def token_file() -> str:
     """`RAY_AUTH_TOKEN_PATH`, the file with the token of a cluster, else "" (`~/.ray/auth_token`)."""
     return os.environ.get("RAY_AUTH_TOKEN_PATH", "")

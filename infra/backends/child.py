@@ -1,6 +1,7 @@
 """A child process that executes jobs and reports events over a pipe; when the driver dies the pipe ends, and so does the child.
 
-Driver to child: ("job", Job), ("sweep", [Job], pack), ("stop",). Child to driver: ("ready", facts), ("outcome", Outcome), ("lost", reason).
+Driver to child: ("job", Job), ("sweep", [Job], pack), ("stop",).
+Child to driver: ("ready", facts), ("outcome", Outcome), ("lost", reason), ("unreached", reason).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from infra import settings
-from infra.errors import BackendLost
+from infra.errors import BackendLost, Unreached
 from infra.job import Job
 from infra.secrets import redact
 from infra.worker import source_root
@@ -105,6 +106,10 @@ def _main(serve: Callable[[Connection, dict[str, Any]], None], pipe: Connection,
     settings.configure(worker=True)
     try:
         serve(pipe, options)
+    except Unreached as error:
+        print(traceback.format_exc(), file=sys.stderr, flush=True)
+        pipe.send(("unreached", f"{error} (the log is {log})" if log else str(error)))
+        sys.exit(1)
     except Exception as error:  # the top of a process: its traceback is in the log, the driver hears one line
         print(redact(traceback.format_exc()), file=sys.stderr, flush=True)
         with contextlib.suppress(OSError):

@@ -25,7 +25,7 @@ from infra.store.answer import code_of
 AT_ONCE = 32  # requests to a remote store
 MOST = 1000  # objects that one request may remove: https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
 VERSIONED = "the bucket keeps versions: their bytes stay until a lifecycle rule removes them"
-NEARLY = re.compile(r"[A-Za-z][A-Za-z0-9+]+:/(?!/)|[A-Za-z0-9+]*[A-Z][A-Za-z0-9+]*://|s3a?://(/|$)")  # s3:/b, S3://b, s3://, s3:///b
+NEARLY = re.compile(r"[A-Za-z][A-Za-z0-9+]+:/(?!/)|[A-Za-z0-9+]*[A-Z][A-Za-z0-9+]*://|s3a?://(/|$)|s3a?//")  # s3:/b, S3://b, s3://, s3:///b, s3//b
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -63,6 +63,8 @@ def filesystem(url: str) -> Any:
 
 @lru_cache(maxsize=64)
 def _filesystem(root: str, process: int) -> Any:
+    if (scheme := root.partition("://")[0]) not in fsspec.available_protocols():
+        raise ValueError(f"{root}: nothing here knows {scheme}://; give a folder, or a URL like s3://bucket/folder")
     return fsspec.core.url_to_fs(root, use_listings_cache=False)[0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -15,11 +16,13 @@ from infra.dag import Fingerprints, Plan, children, trial
 from infra.errors import StoreError
 from infra.identity import Resolved
 from infra.node import GPU, Node, Resources, placed
+from infra.owned import scratch
 from infra.schedule import Schedule
 from infra.secrets import redact
 from infra.store import Store
 from infra.store.found import resolve
 from infra.store.pins import Pins, sources
+from infra.store.place import Place
 from infra.store.relatives import Ancestors, Difference, Relatives
 from pipelines.commands.calibrate import measure, measured
 from pipelines.commands.cost import Cost, Prices, prices
@@ -72,13 +75,16 @@ class Outlook:
 
     def _pins(self) -> Resolved:
         """Digests of the sources, and what queries find; what cannot be read is noted, and everything that reads it counts as not cached."""
-        pins, found = Pins(self.store.place, digests_of), Resolved()
-        for address in dict.fromkeys(address for addresses in self.sources.values() for address in addresses if address):
-            try:
-                known = pins.pin(address)
-                found[address], self.below[address] = known.pin, known.bytes
-            except (ValueError, OSError, StoreError) as error:
-                self.notes.append(redact(f"data is not here: {error}"))
+        found = Resolved()
+        with contextlib.ExitStack() as stack:
+            there = self.store.place.read("store.json") is not None  # else nothing is left where there is no store, which may be a slip
+            pins = Pins(self.store.place if there else Place(stack.enter_context(scratch())), digests_of)
+            for address in dict.fromkeys(address for addresses in self.sources.values() for address in addresses if address):
+                try:
+                    known = pins.pin(address)
+                    found[address], self.below[address] = known.pin, known.bytes
+                except (ValueError, OSError, StoreError) as error:
+                    self.notes.append(redact(f"data is not here: {error}"))
         try:
             resolve(self.store, self.plan, found)
         except (ValueError, StoreError) as error:

@@ -40,6 +40,8 @@ W = TypeVar("W", bound=Where)
 def open_store(options: Where, *, create: bool = True, optional: bool = False) -> Store:
     """The store of the options, checked. ValueError where it is only to be read and is not there, unless it is `optional`."""
     store = Store(options.store or settings.default_store())
+    if store.place.local and os.path.isfile(store.url):
+        raise ValueError(f"{store.url}: is a file, and a store is a folder, or a URL like s3://bucket/folder; give another --store")
     if create or store.place.read("store.json") is not None:  # not by a HEAD, whose answer names no missing bucket
         store.prepare(write=create)
     elif not optional:
@@ -93,6 +95,8 @@ class Session:
             raise ValueError(f"{where}: is a dashboard, which takes stockpot submit; a run wants the HOST:PORT of the head, like 10.0.0.1:6379")
         if self.options.ray not in ("local", "auto") and ":" not in self.options.ray:
             raise ValueError(f"--ray {self.options.ray}: give local, none or the HOST:PORT of a cluster{near(self.options.ray, ['local', 'none'])}")
+        if self.options.cpus is not None and self.options.cpus < 1:
+            raise ValueError(f"--cpus {self.options.cpus}: give 1 or more, or leave it out for all")
         from infra.backends.cluster import Cluster
 
         return Cluster(self.options.ray, self.options.cpus, log)

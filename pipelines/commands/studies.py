@@ -37,7 +37,7 @@ class Options(Where):
     """Where and how to run; none of these is part of a result's identity."""
 
     tracking: str = option("", "MLflow server or database; default a database beside a local store; none: off")
-    ray: str = option("local", "local, none (one job at a time, without Ray) or the ADDRESS of a cluster")
+    ray: str = option("local", "local, none (one job at a time, without Ray), the ADDRESS of a cluster, or auto (that of this machine)")
     cpus: int | None = option(None, "CPUs of a local Ray (default: all)")
     cache_limit: int = option(8 << 30, "bytes of decoded images that a node keeps (default: 8 GiB)")
     checkpoint_every: float = option(60.0, "seconds between training states")

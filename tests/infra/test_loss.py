@@ -50,6 +50,8 @@ def test_a_cluster_with_another_ray_or_python_is_told_with_both_and_the_remedy()
     assert all(version in told for version in ("2.9.3", "3.10.4", ray.__version__, platform.python_version())) and "\n" not in told
     assert told.endswith("; give it the Ray and the Python of this machine, or the other way round")
     assert reason(RuntimeError()) == "RuntimeError"
+    unreached = reason(ConnectionError("Failed to connect to Ray cluster at 10.0.0.1:6379\n..."))
+    assert unreached.startswith("Failed to connect to Ray cluster at 10.0.0.1:6379; check --ray, and whether its token is wanted here (RAY_AUTH")
 
 
 IMPORT = "The actor died because of an error raised in its creation task, ray::Pack.__init__()\nModuleNotFoundError: No module named 'mine'"

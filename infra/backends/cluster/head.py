@@ -20,7 +20,7 @@ from infra.backends.cluster.loss import lost, ready_to_leave
 from infra.backends.cluster.resources import Capacity, at_once, needs
 from infra.backends.cluster.searched import run_search
 from infra.backends.cluster.sweep import run_sweep
-from infra.errors import Maps
+from infra.errors import Maps, Unreached
 from infra.job import Job, Outcome
 from infra.worker import execute, failed, source_root
 
@@ -45,14 +45,15 @@ def reach(address: str) -> None:
         try:
             socket.create_connection((host, int(port)), 10).close()
         except OSError as error:
-            raise ConnectionError(f"no Ray answers at {address} ({error.strerror or error}); check --ray") from None
+            raise Unreached(f"no Ray answers at {address} ({error.strerror or error}); check --ray") from None
 
 
 def reason(error: Exception) -> str:
     """Why a cluster cannot be joined, in a line; Ray tells unlike versions in several, and in an exception of any class."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     if "mismatch" not in str(error).lower():
-        return lines[0]
+        token = "its token is wanted here (RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH, the file)"
+        return f"{lines[0]}; check --ray, and whether {token}" if lines[0].startswith("Failed to connect") else lines[0]
     return f"{' '.join(lines[:6])}; give it the Ray and the Python of this machine, or the other way round"
 
 
@@ -123,11 +124,12 @@ class Head:
             sizes = {"num_cpus": self.options["cpus"], "object_store_memory": 256 << 20, "include_dashboard": False}
         else:
             reach(self.options["address"])
+            settings.forget_dashboard()
             sizes = {"runtime_env": {"env_vars": {"OMP_WAIT_POLICY": "passive", "PYTHONPATH": settings.python_path(), **source.wanted()}}}
         try:
             ray.init(address=self.options["address"], namespace="stockpot", log_to_driver=False, logging_level=logging.ERROR, **sizes)
         except Exception as error:
-            raise ConnectionError(reason(error)) from error
+            raise Unreached(reason(error)) from error
         if not local:  # whoever stops a job signals all of its processes; this one ends when the driver says so, after states were saved
             signal.signal(signal.SIGTERM, lambda *_: None)
         self.capacity = Capacity(local)

@@ -88,7 +88,7 @@ def test_addresses_mean_the_same_in_every_process(tmp_path: Path, monkeypatch: p
     assert absolute("s3://bucket/a/") == "s3://bucket/a"
 
 
-@pytest.mark.parametrize("url", ["s3:/bucket/a", "S3://bucket/a", "s3://", "s3:///a", "file:/a"])
+@pytest.mark.parametrize("url", ["s3:/bucket/a", "S3://bucket/a", "s3://", "s3:///a", "s3//bucket/a", "file:/a"])
 def test_what_is_nearly_a_url_is_no_folder_here(url: str) -> None:
     with pytest.raises(ValueError, match="write it like s3://bucket/folder"):
         Place(url)

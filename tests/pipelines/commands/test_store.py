@@ -6,12 +6,12 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-Stockpot = Callable[..., subprocess.CompletedProcess[str]]
+from tests.pipelines.commands.conftest import Stockpot, line
 
 
 def key_of(store: Path, function: str) -> str:
@@ -97,3 +97,18 @@ def test_a_read_only_store_can_be_read(stockpot: Stockpot, frozen: Path) -> None
         assert stockpot(*words, "--store", frozen).returncode == 0, words
     done = stockpot("run", "soup", "smoke", "--trials", "3", "--store", frozen, "--ray", "none")
     assert done.returncode == 4 and "cannot be written" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("--store", __file__), "is a file, and a store is a folder"),
+        (("--store", "foo://test/x"), "nothing here knows foo://"),
+        (("--store", "s3//test/x"), "is neither a path nor a URL"),
+        (("--cpus", "0"), "--cpus 0: give 1 or more"),
+    ],
+)
+def test_a_place_that_cannot_be_one_is_told_in_a_line(stockpot: Stockpot, tmp_path: Path, words: tuple[str, ...], reason: str) -> None:
+    own = () if words[0] == "--store" else ("--store", str(tmp_path / "store"))
+    done = stockpot("run", "soup", "smoke", "--tracking", "none", *words, *own)
+    assert done.returncode == 2 and reason in line(done)
