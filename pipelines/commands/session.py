@@ -77,7 +77,7 @@ class Session:
     command: str
 
     def __post_init__(self) -> None:
-        self.view = View(self.options.quiet)
+        self.view = View(self.options.quiet, self.options.on.gpus)
         self.name = time.strftime("%Y%m%d-%H%M%S-") + uuid.uuid4().hex[:6]
         self.url = self.store.place.at(f"runs/{self.name}")  # of the run's folder; on this disk, a remote one has its counterpart
         self.folder = here(self.url)

@@ -27,8 +27,8 @@ SHARE = 0.05  # of the driver's time, at most, that telling a person takes
 class View:
     """Watches a run and tells a person; `watch` is what the runner calls."""
 
-    def __init__(self, quiet: bool = False) -> None:
-        self.quiet = quiet
+    def __init__(self, quiet: bool = False, wish: float = 1) -> None:
+        self.quiet, self.wish = quiet, wish  # GPUs that stages are to get
         self.live: Any = None
         self.console: Any = None
         self.schedule: Schedule | None = None
@@ -105,7 +105,8 @@ class View:
 
     def _ready(self, node: Node | None, value: Mapping[str, Any]) -> None:
         least, most = ((value.get(f"{kind}cpus", 0), value.get(f"{kind}gpus", 0)) for kind in ("", "most_"))
-        gpus = f", {least[1]:g} GPUs" if least[1] else "" if any(most[1:]) else "; no accelerator, so GPU stages run on CPUs"
+        wish = "" if self.wish == 1 else f": none gets the {self.wish:g} of --on.gpus, which --on.exact true would refuse"
+        gpus = f", {least[1]:g} GPUs" if least[1] else "" if any(most[1:]) else f"; no accelerator, so GPU stages run on CPUs{wish}"
         grows = f"; it can grow to {most[0]:g} CPUs, {most[1]:g} GPUs" if most > least else ""
         there = f"workers are ready after {clock(time.monotonic() - self.started)}: {least[0]:g} CPUs{gpus}"
         self.eta.workers = least[0]

@@ -180,3 +180,5 @@ def test_machines_that_come_later_are_told_and_waited_for(capsys: pytest.Capture
         "workers are ready after 0:00: 2 CPUs; no accelerator, so GPU stages run on CPUs",
     ]
     assert view.eta.workers == 2
+    View(wish=99).watch("ready", None, value={"cpus": 2, "gpus": 0, "address": "local"})
+    assert capsys.readouterr().out.endswith("so GPU stages run on CPUs: none gets the 99 of --on.gpus, which --on.exact true would refuse\n")
