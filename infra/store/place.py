@@ -63,8 +63,11 @@ def filesystem(url: str) -> Any:
 
 @lru_cache(maxsize=64)
 def _filesystem(root: str, process: int) -> Any:
-    if (scheme := root.partition("://")[0]) not in fsspec.available_protocols():
-        raise ValueError(f"{root}: nothing here knows {scheme}://; give a folder, or a URL like s3://bucket/folder")
+    scheme = root.partition("://")[0]
+    try:
+        fsspec.get_filesystem_class(scheme)
+    except ValueError:
+        raise ValueError(f"{root}: nothing here knows {scheme}://; give a folder, or a URL like s3://bucket/folder") from None
     return fsspec.core.url_to_fs(root, use_listings_cache=False)[0]
 
 

@@ -7,7 +7,9 @@ import resource
 import signal
 from pathlib import Path
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from infra.errors import StoreError
 from infra.store.place import Place, absolute
@@ -86,6 +88,17 @@ def test_addresses_mean_the_same_in_every_process(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     assert absolute("a/../b") == absolute(f"file://{tmp_path}/b") == str(tmp_path / "b")
     assert absolute("s3://bucket/a/") == "s3://bucket/a"
+
+
+def test_a_file_system_that_somebody_registered_is_known_and_another_is_not() -> None:
+    class Own(MemoryFileSystem):
+        protocol = "own"
+
+    fsspec.register_implementation("own", Own, clobber=True)
+    Place("own://folder").write("a", b"1")
+    assert Place("own://folder").read("a") == b"1"
+    with pytest.raises(ValueError, match="nothing here knows foo://"):
+        Place("foo://folder")
 
 
 @pytest.mark.parametrize("url", ["s3:/bucket/a", "S3://bucket/a", "s3://", "s3:///a", "s3//bucket/a", "file:/a"])
