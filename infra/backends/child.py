@@ -106,12 +106,12 @@ def _main(serve: Callable[[Connection, dict[str, Any]], None], pipe: Connection,
     settings.configure(worker=True)
     try:
         serve(pipe, options)
-    except Unreached as error:
-        print(traceback.format_exc(), file=sys.stderr, flush=True)
-        pipe.send(("unreached", f"{error} (the log is {log})" if log else str(error)))
-        sys.exit(1)
     except Exception as error:  # the top of a process: its traceback is in the log, the driver hears one line
         print(redact(traceback.format_exc()), file=sys.stderr, flush=True)
+        if isinstance(error, Unreached):
+            event = "unreached", f"{error} (the log is {log})" if log else str(error)
+        else:
+            event = "lost", f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0]}"
         with contextlib.suppress(OSError):
-            pipe.send(("lost", redact(f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0]}")))
+            pipe.send((event[0], redact(event[1])))
         sys.exit(1)

@@ -32,16 +32,16 @@ def machines() -> list[dict[str, Any]]:
 
 def growth() -> tuple[Sequence[Kind] | None, bool]:
     """(what the cluster's autoscaler may start, None where it does not tell; whether there is one)."""
-    found: Sequence[Kind] | None = on_head(limits, **ASK)
+    found: Sequence[Kind] | None = on_head(limits)
     return found, found is not None or bool(on_head(reported))
 
 
-def on_head(fn: Callable[[], Any], **environment: str) -> Any:
+def on_head(fn: Callable[[], Any]) -> Any:
     """What a function gives on the machine of the head; None where there is none that runs it."""
     head = next((node["NodeID"] for node in machines() if "node:__internal_head__" in node["Resources"]), None)
     if head is None:
         return None
-    there = {"scheduling_strategy": NodeAffinitySchedulingStrategy(head, soft=False), "runtime_env": {"env_vars": environment}}
+    there = {"scheduling_strategy": NodeAffinitySchedulingStrategy(head, soft=False), "runtime_env": {"env_vars": ASK}}
     with contextlib.suppress(RayError):
         return ray.get(ray.remote(num_cpus=0, max_retries=0)(fn).options(**there).remote(), timeout=PATIENCE)
     return None
@@ -86,12 +86,14 @@ def cluster_file(port: str) -> Mapping[str, Any] | None:
 
 def ray_cluster() -> Mapping[str, Any] | None:
     """The RayCluster that this machine is the head of, as a cluster file; None where it is of no KubeRay, does not grow, or may not be read."""
+    name, namespace = settings.ray_cluster()
+    if not name:
+        return None
     from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
     from ray.autoscaler._private.kuberay.node_provider import KubernetesHttpApiClient
 
-    name, namespace = settings.ray_cluster()
     with contextlib.suppress(OSError, ValueError, KeyError):  # so are all errors of requests, and what a RayCluster may lack
-        resource = KubernetesHttpApiClient(namespace).get(f"rayclusters/{name}") if name else {}
+        resource = KubernetesHttpApiClient(namespace).get(f"rayclusters/{name}")
         return _derive_autoscaling_config_from_ray_cr(resource) if resource.get("spec", {}).get("enableInTreeAutoscaling") else None
     return None
 
